@@ -1,0 +1,36 @@
+//! `host`: runs WebAssembly plugins as Celery tasks.
+//!
+//! # The rooms, lowest first
+//!
+//! - [`task`]: the words everything else is said in: ids, names, requests, outcomes. No I/O.
+//! - [`protocol`]: Celery's wire format; bytes to words and back. No I/O.
+//! - [`sandbox`]: compiles and runs WebAssembly; the only room that knows wasmtime.
+//! - [`plugin`]: which `.wasm` file answers which task name, kept up to date while files change.
+//! - [`store`]: what must outlive a process: queues, deliveries, results. The only room that knows Redis.
+//! - [`client`]: sends a task and awaits its result.
+//! - [`worker`]: takes messages, runs tasks, records results; the life of a task is `worker/execute.rs`.
+//! - [`config`]: what was typed becomes checked options.
+//! - [`commands`]: one file per command line verb.
+//!
+//! A room imports only rooms above it in this list, as the table in `layers.rs` says and tests.
+//!
+//! # What always holds
+//!
+//! - A message is never only in memory: it is in a queue or in the broker's record of unacknowledged deliveries
+//!   until its result is stored.
+//! - What a guest does wrong is an [`task::Outcome`], never an `Err`. An `Err` means that the host failed, and
+//!   then the delivery goes back.
+//! - Every run gets a fresh instance; nothing of it survives.
+
+pub mod client;
+pub mod commands;
+pub mod config;
+pub mod plugin;
+pub mod protocol;
+pub mod sandbox;
+pub mod store;
+pub mod task;
+pub mod worker;
+
+#[cfg(test)]
+mod layers;

@@ -1,0 +1,3 @@
+//! The binary: parses, runs, prints the error chain, exits.
+
+fn main() {}

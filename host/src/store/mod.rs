@@ -1,0 +1,159 @@
+//! What must outlive a process: queues, deliveries, results. Narrow traits; each storage engine implements them.
+//!
+//! A store never parses a task's body: messages pass as bytes.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::task::{QueueName, State, TaskId};
+
+pub mod redis;
+
+/// A message in a worker's hands. The broker keeps a record of it under `tag` until it is settled.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Names this delivery; unique to it, so a message delivered twice has two tags.
+    pub tag: Tag,
+    /// The queue it was taken from.
+    pub queue: QueueName,
+    /// The message, byte for byte.
+    pub message: bytes::Bytes,
+}
+
+/// The name of one delivery. It is also the proof of holding it: what is settled under a tag that the broker no
+/// longer knows has no effect.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Tag(pub std::sync::Arc<str>);
+
+/// How a delivery ends. Everything in one settlement takes effect together or, if the delivery is no longer held,
+/// not at all.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    /// The delivery.
+    pub tag: Tag,
+    /// What to store as the task's result, if anything.
+    pub result: Option<StoredResult>,
+    /// What becomes of the message.
+    pub fate: Fate,
+}
+
+/// What becomes of a message when its delivery is settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It is done with.
+    Acknowledge,
+    /// It goes back to the head of its queue, marked as redelivered, and is the next to be taken.
+    Restore,
+    /// It goes to the dead letters, with the reason.
+    DeadLetter(String),
+}
+
+/// Whether a settlement took effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It did.
+    Done,
+    /// The delivery was not held any more: settled before, or given to another worker.
+    NotHeld,
+}
+
+/// A task's result as it is stored and announced.
+#[derive(Debug, Clone)]
+pub struct StoredResult {
+    /// The task.
+    pub id: TaskId,
+    /// Its state. A stored SUCCESS is never replaced.
+    pub state: State,
+    /// The JSON text that clients read (celery-protocol.md, 3.3).
+    pub meta: String,
+}
+
+/// Queues and deliveries.
+#[async_trait]
+pub trait Broker: Send + Sync + 'static {
+    /// Appends a message to a queue. `priority` is 0 to 9, 0 the most urgent.
+    async fn publish(&self, queue: &QueueName, priority: u8, message: &[u8]) -> Result<(), StoreError>;
+
+    /// Takes at most `most` messages, the most urgent first, and records each as held by this owner; both in one atomic
+    /// step. Does not wait: an empty answer means that the queues are empty, and arms [`Broker::arrival`].
+    async fn take(&self, queues: &[QueueName], most: usize) -> Result<Vec<Delivery>, StoreError>;
+
+    /// Waits until there may be something to take. May be cancelled at any time. Returns early now and then, so that
+    /// the caller looks again even when an announcement was lost.
+    async fn arrival(&self);
+
+    /// Ends deliveries, in one round trip. Answers in the order asked.
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError>;
+
+    /// Tells the others that this owner lives, for the given time, and that it still holds `held`.
+    async fn beat(&self, lease: Duration, held: &[Tag]) -> Result<(), StoreError>;
+
+    /// Gives up the owner's heartbeat; what it still holds is restored by the next [`Broker::restore`].
+    async fn leave(&self) -> Result<(), StoreError>;
+
+    /// Puts messages held by owners that are dead back to the head of their queues. Returns how many.
+    async fn restore(&self) -> Result<usize, StoreError>;
+
+    /// The number of messages waiting in a queue.
+    async fn length(&self, queue: &QueueName) -> Result<u64, StoreError>;
+
+    /// The queues that exist: all that hold messages or were ever bound.
+    async fn queues(&self) -> Result<Vec<QueueName>, StoreError>;
+
+    /// The number of messages that are held by workers.
+    async fn held(&self) -> Result<u64, StoreError>;
+
+    /// The number of dead letters.
+    async fn dead_letters(&self) -> Result<u64, StoreError>;
+
+    /// Throws away the messages waiting in a queue; returns how many.
+    async fn purge(&self, queue: &QueueName) -> Result<u64, StoreError>;
+}
+
+/// Results.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// Stores and announces a state of a task that still runs (STARTED, PROGRESS).
+    /// A stored SUCCESS stays.
+    async fn store(&self, result: &StoredResult) -> Result<(), StoreError>;
+
+    /// The stored JSON text, if there is one.
+    async fn get(&self, id: &TaskId) -> Result<Option<String>, StoreError>;
+
+    /// Waits for the next announcement for `id` whose text `is_final` accepts, looking first at what is
+    /// stored already. No polling.
+    async fn wait(&self, id: &TaskId, is_final: &(dyn Fn(&str) -> bool + Sync))
+    -> Result<String, StoreError>;
+}
+
+/// Why the store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL of the store is not usable.
+    #[error("cannot use the URL {url:?}: {reason}")]
+    Url {
+        /// The URL without its password.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store could not be reached, or went away; trying again later may help.
+    #[error("{address} is not reachable")]
+    Unreachable {
+        /// Where it was looked for, without a password.
+        address: String,
+        /// What the connection said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store answered with an error.
+    #[error("{address} refused")]
+    Refused {
+        /// The store, without a password.
+        address: String,
+        /// What it said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

@@ -1,0 +1,1 @@
+//! Redis as broker and result backend.

@@ -1,0 +1,129 @@
+//! The exception that a caller sees when a task did not succeed.
+
+use serde_json::Value;
+
+/// A Python exception: what `AsyncResult.result` becomes in the caller.
+///
+/// The caller's Celery rebuilds it by looking `class` up in `module` among the modules it has imported
+/// (celery-protocol.md, 3.4). Text from a guest must go through [`Exception::named_by_guest`], which lets it name
+/// nothing that could harm the caller.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exception {
+    /// The class's name: `ZeroDivisionError`.
+    pub class: String,
+    /// The module it is looked up in: `builtins`.
+    pub module: String,
+    /// The arguments its constructor is called with.
+    pub args: Vec<Value>,
+}
+
+/// The module given to exceptions that guests invent. No client has a module of this name, so the client
+/// makes a new subclass of `Exception` for each.
+const GUEST_MODULE: &str = "host.guest";
+
+/// The built-in exceptions that a guest may name: subclasses of `Exception` that take any arguments. What would end
+/// the caller's process (`SystemExit`, `KeyboardInterrupt`) or needs arguments of certain types (`UnicodeDecodeError`)
+/// is not among them.
+const BUILTINS: &[&str] = &[
+    "ArithmeticError",
+    "AssertionError",
+    "AttributeError",
+    "BlockingIOError",
+    "BrokenPipeError",
+    "BufferError",
+    "ChildProcessError",
+    "ConnectionAbortedError",
+    "ConnectionError",
+    "ConnectionRefusedError",
+    "ConnectionResetError",
+    "EOFError",
+    "Exception",
+    "FileExistsError",
+    "FileNotFoundError",
+    "FloatingPointError",
+    "IOError",
+    "ImportError",
+    "IndentationError",
+    "IndexError",
+    "InterruptedError",
+    "IsADirectoryError",
+    "KeyError",
+    "LookupError",
+    "MemoryError",
+    "ModuleNotFoundError",
+    "NameError",
+    "NotADirectoryError",
+    "NotImplementedError",
+    "OSError",
+    "OverflowError",
+    "PermissionError",
+    "ProcessLookupError",
+    "RecursionError",
+    "ReferenceError",
+    "RuntimeError",
+    "StopAsyncIteration",
+    "StopIteration",
+    "SyntaxError",
+    "SystemError",
+    "TabError",
+    "TimeoutError",
+    "TypeError",
+    "UnboundLocalError",
+    "UnicodeError",
+    "ValueError",
+    "Warning",
+    "ZeroDivisionError",
+];
+
+impl Exception {
+    /// A built-in exception with a message: `Exception::builtin("TypeError", "…")`.
+    pub fn builtin(class: &str, message: impl Into<String>) -> Self {
+        Self::new("builtins", class, vec![Value::String(message.into())])
+    }
+
+    /// An exception of the given module, class and constructor arguments.
+    pub fn new(module: &str, class: &str, args: Vec<Value>) -> Self {
+        Self { class: class.to_owned(), module: module.to_owned(), args }
+    }
+
+    /// The exception that a guest asked for by name. A name that is no Python identifier becomes `TaskError`.
+    pub fn named_by_guest(kind: &str, message: impl Into<String>) -> Self {
+        let args = vec![Value::String(message.into())];
+        if BUILTINS.contains(&kind) {
+            return Self::new("builtins", kind, args);
+        }
+        let identifier = kind.len() <= 100
+            && kind.starts_with(|c: char| c.is_ascii_alphabetic())
+            && kind.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        Self::new(GUEST_MODULE, if identifier { kind } else { "TaskError" }, args)
+    }
+
+    /// The text that Python's `str(exception)` gives for the usual exception with one text argument.
+    pub fn message(&self) -> String {
+        match self.args.as_slice() {
+            [] => String::new(),
+            [Value::String(text)] => text.clone(),
+            [one] => one.to_string(),
+            several => Value::from(several.to_vec()).to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_can_name_builtins_and_its_own_but_nothing_that_harms_the_caller() {
+        let module = |kind| {
+            let e = Exception::named_by_guest(kind, "m");
+            format!("{}.{}", e.module, e.class)
+        };
+        assert_eq!(module("ZeroDivisionError"), "builtins.ZeroDivisionError");
+        assert_eq!(module("CardDeclined"), "host.guest.CardDeclined");
+        assert_eq!(module("SystemExit"), "host.guest.SystemExit");
+        assert_eq!(module("os.system"), "host.guest.TaskError");
+        assert_eq!(module("__class__"), "host.guest.TaskError");
+        assert_eq!(module(""), "host.guest.TaskError");
+    }
+}

@@ -1,0 +1,15 @@
+//! The words the rest is said in. No I/O, and nothing of Celery's wire format or of WebAssembly.
+
+mod exception;
+mod name;
+mod outcome;
+mod request;
+
+pub use exception::Exception;
+pub use name::{InvalidName, QueueName, TaskId, TaskName};
+pub use outcome::{Failure, Outcome, State};
+pub use request::{Limits, Request};
+
+/// JSON text that is known to be well formed. Kept as text, so that what a caller sent reaches the guest unchanged:
+/// integers of any size, floats to the last digit, the order of keys.
+pub type Json = Box<serde_json::value::RawValue>;

@@ -1,0 +1,53 @@
+//! One call of a task, as its message asks for it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Json, TaskId, TaskName};
+
+/// One call of a task.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Names the call and its result.
+    pub id: TaskId,
+    /// What to run.
+    pub task: TaskName,
+    /// The name to show instead of `task`, when the sender gave one.
+    pub shadow: Option<String>,
+    /// Positional arguments: the text of a JSON array.
+    pub args: Json,
+    /// Keyword arguments: the text of a JSON object.
+    pub kwargs: Json,
+    /// How often the task was retried before.
+    pub retries: u32,
+    /// Not to be run before.
+    pub eta: Option<Timestamp>,
+    /// Not to be run after.
+    pub expires: Option<Timestamp>,
+    /// What the sender allows the run to take.
+    pub limits: Limits,
+    /// Whether the caller wants no result stored.
+    pub ignore_result: bool,
+    /// The first task of the workflow.
+    pub root_id: TaskId,
+    /// The task that sent this one.
+    pub parent_id: Option<TaskId>,
+    /// The group or chord it is part of.
+    pub group_id: Option<TaskId>,
+    /// Whether the message was delivered before and came back.
+    pub redelivered: bool,
+    /// All headers of the message: the text of a JSON object.
+    pub headers: Json,
+    /// All properties of the message: the text of a JSON object.
+    pub properties: Json,
+}
+
+/// Time limits; `None` leaves the choice to the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// The task is stopped after this time.
+    pub hard: Option<Duration>,
+    /// The task is asked to end after this time.
+    pub soft: Option<Duration>,
+}

@@ -1,0 +1,1 @@
+//! The guests that tests run, compiled to WebAssembly.
