@@ -2,14 +2,11 @@
 //!
 //! - [`message`]: task messages, as they lie in a queue.
 //! - [`result`]: results, as callers read them.
-//! - [`marker`]: what a task returns, checked for what would harm its reader.
 //! - [`repr`]: values as Python prints them, for people.
 //!
 //! Everything read here may come from anyone who can reach the broker. Whatever the bytes are, the answer is a value or a
 //! named refusal, in time and memory proportional to the input; nothing here recurses further than a fixed depth. What a
-//! sender wrote as JSON stays text and is passed on as written: integers of any size, `"\ud800"`, Kombu's `__type__` markers.
 
-pub mod marker;
 pub mod message;
 pub mod repr;
 pub mod result;

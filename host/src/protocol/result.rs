@@ -66,6 +66,12 @@ pub fn encode(meta: &Meta<'_>) -> String {
     serde_json::to_string(&text).expect("texts and JSON values can always be written")
 }
 
+/// Writes what a running task says of its progress, under a state of its own.
+pub fn of_progress(id: &TaskId, state: &State, meta: &RawValue) -> String {
+    let result = MetaResult::Value(meta);
+    encode(&Meta { id, state, result, traceback: None, date_done: None, group_id: None, parent_id: None })
+}
+
 /// Writes the result of a task that has ended.
 pub fn of_outcome(request: &Request, outcome: &Outcome, now: Timestamp) -> String {
     let (result, traceback) = match outcome {

@@ -2,13 +2,64 @@
 //!
 //! A store never parses a task's body: messages pass as bytes.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
 use crate::task::{QueueName, State, TaskId};
 
 pub mod redis;
+
+#[cfg(test)]
+mod conformance;
+
+/// An opened store: a broker and a result backend, which may be one and the same.
+#[derive(Clone)]
+pub struct Store {
+    /// Queues and deliveries.
+    pub broker: Arc<dyn Broker>,
+    /// Results.
+    pub backend: Arc<dyn Backend>,
+    /// Where the broker is, without a password.
+    pub broker_address: String,
+    /// Where results are, without a password.
+    pub backend_address: String,
+}
+
+/// How a store is to be used.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long results are kept; zero is for ever. Celery's `result_expires`.
+    pub result_lifetime: Duration,
+    /// After this time deliveries that Python workers hold count as lost. Must be that of the Python workers.
+    pub visibility_timeout: Duration,
+}
+
+impl Default for Options {
+    /// Both as in Celery: a day and an hour.
+    fn default() -> Self {
+        Self {
+            result_lifetime: Duration::from_secs(24 * 60 * 60),
+            visibility_timeout: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+impl Store {
+    /// Opens the store that the URLs name; without a `backend` results go to the broker.
+    pub async fn open(broker: &str, backend: Option<&str>, options: Options) -> Result<Self, StoreError> {
+        let Options { result_lifetime, visibility_timeout } = options;
+        let options =
+            self::redis::Options { result_lifetime, visibility_timeout, ..self::redis::Options::default() };
+        let redis = Arc::new(self::redis::Redis::connect(broker, backend, options).await?);
+        Ok(Self {
+            broker_address: redis.address(),
+            backend_address: redis.backend_address(),
+            broker: redis.clone(),
+            backend: redis,
+        })
+    }
+}
 
 /// A message in a worker's hands. The broker keeps a record of it under `tag` until it is settled.
 #[derive(Debug, Clone)]
@@ -76,23 +127,27 @@ pub trait Broker: Send + Sync + 'static {
     async fn publish(&self, queue: &QueueName, priority: u8, message: &[u8]) -> Result<(), StoreError>;
 
     /// Takes at most `most` messages, the most urgent first, and records each as held by this owner; both in one atomic
-    /// step. Does not wait: an empty answer means that the queues are empty, and arms [`Broker::arrival`].
+    /// step. Takes fewer when they are large. Does not wait: an empty answer means that the queues are empty, and arms
+    /// [`Broker::arrival`]. May be cancelled at any time: what nobody received is restored by [`Broker::restore`].
     async fn take(&self, queues: &[QueueName], most: usize) -> Result<Vec<Delivery>, StoreError>;
 
     /// Waits until there may be something to take. May be cancelled at any time. Returns early now and then, so that
-    /// the caller looks again even when an announcement was lost.
+    /// the caller looks again even when an announcement was lost. Meant for one caller: an announcement wakes one.
     async fn arrival(&self);
 
-    /// Ends deliveries, in one round trip. Answers in the order asked.
+    /// Ends deliveries, in as few round trips as the engine can. Answers in the order asked. After an error any of them
+    /// may have been settled; asking again is safe and answers [`Settled::NotHeld`] for those.
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError>;
 
-    /// Tells the others that this owner lives, for the given time, and that it still holds `held`.
+    /// Tells the others that this owner lives, for the given time, and that it still holds `held`. Taking says so too, but
+    /// only for some seconds: an owner that holds anything must beat.
     async fn beat(&self, lease: Duration, held: &[Tag]) -> Result<(), StoreError>;
 
     /// Gives up the owner's heartbeat; what it still holds is restored by the next [`Broker::restore`].
     async fn leave(&self) -> Result<(), StoreError>;
 
-    /// Puts messages held by owners that are dead back to the head of their queues. Returns how many.
+    /// Puts messages that nobody holds any more, above all those of dead owners, back to the head of their queues,
+    /// the oldest first in line and marked as redelivered. Returns how many.
     async fn restore(&self) -> Result<usize, StoreError>;
 
     /// The number of messages waiting in a queue.
@@ -104,7 +159,7 @@ pub trait Broker: Send + Sync + 'static {
     /// The number of messages that are held by workers.
     async fn held(&self) -> Result<u64, StoreError>;
 
-    /// The number of dead letters.
+    /// How many messages were ever put aside as dead letters; the store keeps the newest of them.
     async fn dead_letters(&self) -> Result<u64, StoreError>;
 
     /// Throws away the messages waiting in a queue; returns how many.
@@ -123,8 +178,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Waits for the next announcement for `id` whose text `is_final` accepts, looking first at what is
     /// stored already. No polling.
-    async fn wait(&self, id: &TaskId, is_final: &(dyn Fn(&str) -> bool + Sync))
-    -> Result<String, StoreError>;
+    async fn wait(
+        &self,
+        id: &TaskId,
+        is_final: &(dyn for<'t> Fn(&'t str) -> bool + Sync),
+    ) -> Result<String, StoreError>;
 }
 
 /// Why the store did not do what was asked.
@@ -138,7 +196,7 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The store could not be reached, or went away; trying again later may help.
+    /// The store could not be reached, or went away, or did not answer in time. What was asked may have been done.
     #[error("{address} is not reachable")]
     Unreachable {
         /// Where it was looked for, without a password.
@@ -147,7 +205,16 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The store answered with an error.
+    /// The store is in a condition that passes: it loads its data, fails over, or has no memory left.
+    #[error("{address} cannot do this at the moment")]
+    NotReady {
+        /// The store, without a password.
+        address: String,
+        /// What it said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store answered with an error that will not pass by itself.
     #[error("{address} refused")]
     Refused {
         /// The store, without a password.
@@ -156,4 +223,12 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl StoreError {
+    /// Whether trying again later may help. Everything in [`Broker`] and [`Backend`] may be tried again: what was done
+    /// already has no second effect, but for [`Broker::publish`], which may then send the message twice.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::NotReady { .. })
+    }
 }

@@ -1,1 +1,175 @@
-//! Redis as broker and result backend.
+//! Redis as broker and result backend, in the keys of Kombu and Celery, so that Python clients and workers share both.
+//!
+//! # Layout
+//!
+//! - `address`: URLs. `connection`: a connection that comes back. `script`: the Lua scripts. `keys`: every key.
+//! - `broker`: taking, publishing, looking. `settle`: how deliveries end. `restore`: what happens to those of the dead.
+//! - `tag`, `record`, `custody`: how a delivery is named, recorded, and kept track of.
+//! - `backend`, `announcements`: results, and waiting for them.
+//!
+//! # What always holds
+//!
+//! - A message is in its list or in the record of unacked deliveries; it goes from one to the other in one step.
+//! - What happens to a held message happens only if its record is still there, in the same step that removes it. So
+//!   of any number of workers that believe to hold it, one settles it.
+//! - No command waits inside Redis, and no call waits without end for an answer.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
+
+use tokio::sync::{Mutex, Notify};
+
+use self::{
+    address::Address, announcements::Announcements, connection::Connection, custody::Custody, script::Call,
+};
+use super::{StoreError, StoredResult};
+use crate::task::QueueName;
+
+mod address;
+mod announcements;
+mod backend;
+mod broker;
+mod connection;
+mod custody;
+mod keys;
+mod record;
+mod restore;
+mod script;
+mod settle;
+mod tag;
+#[cfg(test)]
+mod tests;
+
+/// How Redis is used.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long opening a connection may take.
+    pub connect_timeout: Duration,
+    /// How long an answer may take. Long enough for the largest message on the slowest link.
+    pub response_timeout: Duration,
+    /// How long results are kept; zero is for ever. Celery's `result_expires`.
+    pub result_lifetime: Duration,
+    /// After this time Python workers' deliveries count as lost. Must be that of the Python workers.
+    pub visibility_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let super::Options { result_lifetime, visibility_timeout } = super::Options::default();
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(10),
+            result_lifetime,
+            visibility_timeout,
+        }
+    }
+}
+
+/// A Redis server as broker and, perhaps another one, as result backend. One value is one owner of deliveries.
+pub struct Redis {
+    owner: String,
+    options: Options,
+    broker: Address,
+    backend: Address,
+    /// Used for taking only: what is read on it last is what Redis watches for us.
+    takes: Connection,
+    commands: Connection,
+    results: Arc<Connection>,
+    arrived: Arc<Notify>,
+    custody: Custody,
+    announcements: Arc<Announcements>,
+    /// Counts takes: it says whose turn it is.
+    turn: AtomicUsize,
+    /// The queues that this owner has used, and so has bound.
+    bound: Mutex<HashSet<QueueName>>,
+}
+
+impl Redis {
+    /// Connects to the broker and checks that it can do what is needed. Results go to `backend_url`, or without one to
+    /// the broker. When both are the same database, settling is one atomic step; else a result is stored before its
+    /// message is acknowledged.
+    pub async fn connect(
+        broker_url: &str,
+        backend_url: Option<&str>,
+        options: Options,
+    ) -> Result<Self, StoreError> {
+        let broker = Address::parse(broker_url)?;
+        let backend = Address::parse(backend_url.unwrap_or(broker_url))?;
+        let arrived = Arc::new(Notify::new());
+        let announcements = Arc::new(Announcements::default());
+        let redis = Self {
+            owner: tag::new_owner(),
+            takes: takes(&broker, &options, arrived.clone())?,
+            commands: Connection::new(&broker, &options)?,
+            results: announcements::listen(Connection::new(&backend, &options)?, announcements.clone())
+                .into(),
+            options,
+            broker,
+            backend,
+            arrived,
+            custody: Custody::default(),
+            announcements,
+            turn: AtomicUsize::new(0),
+            bound: Mutex::default(),
+        };
+        redis.takes.open().await.map_err(explain_old_server)?;
+        Ok(redis)
+    }
+
+    /// The broker's URL as a banner may show it: `redis://:**@localhost:6379/0`.
+    pub fn address(&self) -> String {
+        self.broker.to_string()
+    }
+
+    /// The result backend's URL as a banner may show it.
+    pub fn backend_address(&self) -> String {
+        self.backend.to_string()
+    }
+
+    /// Whether results are in the broker's own database, so that one script can settle a delivery.
+    fn results_are_with_broker(&self) -> bool {
+        self.broker.is_same_database(&self.backend)
+    }
+
+    /// Adds what `result.lua` wants to know.
+    fn with_result(&self, call: Call, result: &StoredResult) -> Call {
+        let lifetime = u64::try_from(self.options.result_lifetime.as_millis()).unwrap_or(u64::MAX);
+        call.key(keys::result(&result.id)).arg(lifetime).arg(&result.meta)
+    }
+}
+
+/// The connection for taking. Redis remembers which keys a tracking client has read and tells it when one changes, so
+/// nothing has to be asked again and again while the queues are empty. The pop that waits inside Redis (`BRPOP`) would
+/// do too, but what it pops is recorded nowhere until the client has read it.
+fn takes(address: &Address, options: &Options, arrived: Arc<Notify>) -> Result<Connection, StoreError> {
+    let mut tracking = redis::cmd("CLIENT");
+    tracking.arg("TRACKING").arg("ON").arg("NOLOOP");
+    let connection = Connection::new(address, options)?.greet(tracking).on_push(move |push| {
+        if matches!(push.kind, redis::PushKind::Invalidate | redis::PushKind::Disconnection) {
+            arrived.notify_one();
+        }
+    });
+    Ok(connection)
+}
+
+fn explain_old_server(error: StoreError) -> StoreError {
+    #[derive(Debug, thiserror::Error)]
+    #[error("Redis 6.2 or newer is needed, with HELLO and CLIENT TRACKING allowed: {0}")]
+    struct TooOld(Box<dyn std::error::Error + Send + Sync>);
+
+    match error {
+        StoreError::Refused { address, source } if is_about_tracking(&source.to_string().to_lowercase()) => {
+            StoreError::Refused { address, source: Box::new(TooOld(source)) }
+        }
+        error => error,
+    }
+}
+
+/// Whether an error, in lower case, is about what the connection for taking needs. The words are those of Redis, for a
+/// command that it does not know or does not allow, and of the redis crate. A server that wants a password names HELLO too.
+fn is_about_tracking(error: &str) -> bool {
+    !error.contains("noauth") && ["hello", "resp3", "tracking"].iter().any(|word| error.contains(word))
+}

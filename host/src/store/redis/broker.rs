@@ -1,0 +1,181 @@
+//! Queues on Redis: taking, publishing, heartbeats, and looking. How deliveries end is in [`super::settle`].
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Redis, keys, record, script, tag, tag::OwnTag};
+use crate::{
+    store::{Broker, Delivery, Settled, Settlement, StoreError, Tag},
+    task::QueueName,
+};
+
+/// The most bytes of messages in the answer to one take; the message that reaches it is the last. A server busy with
+/// one answer serves nobody else.
+const LARGEST_TAKE: usize = 4 << 20;
+
+/// The most messages in the answer to one take, for the same reason.
+const LONGEST_TAKE: usize = 1_000;
+
+/// How long an owner that took something lives without a heartbeat.
+const FIRST_LEASE: Duration = Duration::from_secs(10);
+
+/// How long [`Broker::arrival`] waits at most. Nothing depends on it while Redis keeps its promises.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// The most tags in one command.
+const CHUNK: usize = 1_000;
+
+#[async_trait]
+impl Broker for Redis {
+    async fn publish(&self, queue: &QueueName, priority: u8, message: &[u8]) -> Result<(), StoreError> {
+        self.bind_new(std::slice::from_ref(queue)).await;
+        let list = keys::list(queue, keys::step(priority));
+        self.commands.ask(redis::cmd("LPUSH").arg(list).arg(message)).await
+    }
+
+    async fn take(&self, queues: &[QueueName], most: usize) -> Result<Vec<Delivery>, StoreError> {
+        if queues.is_empty() || most == 0 {
+            return Ok(Vec::new());
+        }
+        self.bind_new(queues).await;
+        let numbers = self.custody.reserve(most.min(LONGEST_TAKE));
+        let mut call = script::TAKE
+            .call()
+            .key(keys::UNACKED)
+            .key(keys::UNACKED_INDEX)
+            .key(keys::heartbeat(&self.owner))
+            .arg(tag::prefix(&self.owner))
+            .arg(numbers.first())
+            .arg(most.min(LONGEST_TAKE))
+            .arg(LARGEST_TAKE)
+            .arg(millis(FIRST_LEASE));
+        // As in Kombu the priority comes first and the queues take turns within it.
+        let (front, back) = queues.split_at(self.turn.fetch_add(1, Ordering::Relaxed) % queues.len());
+        for step in keys::PRIORITY_STEPS {
+            for queue in back.iter().chain(front) {
+                call =
+                    call.key(keys::list(queue, step)).arg(tag::suffix(step, queue)).arg(record::tail(queue));
+            }
+        }
+        let answer: Vec<Vec<Vec<u8>>> = self.takes.call(&[call]).await?;
+        let deliveries = deliveries(answer.into_iter().flatten());
+        numbers.keep(deliveries.len());
+        Ok(deliveries)
+    }
+
+    async fn arrival(&self) {
+        // Running out of time is one of the two ways to return.
+        let _ = tokio::time::timeout(LONGEST_WAIT, self.arrived.notified()).await;
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
+        self.settle_all(settlements).await
+    }
+
+    async fn beat(&self, lease: Duration, held: &[Tag]) -> Result<(), StoreError> {
+        let call = |tags: &[Tag]| {
+            let call = script::BEAT.call().key(keys::heartbeat(&self.owner)).key(keys::UNACKED_INDEX);
+            tags.iter().fold(call.arg(millis(lease)), |call, tag| call.arg(&*tag.0))
+        };
+        let mut calls: Vec<_> = held.chunks(CHUNK).map(call).collect();
+        if calls.is_empty() {
+            calls.push(call(&[]));
+        }
+        self.commands.call::<redis::Value>(&calls).await.map(drop)
+    }
+
+    async fn leave(&self) -> Result<(), StoreError> {
+        self.commands.ask(redis::cmd("DEL").arg(keys::heartbeat(&self.owner))).await
+    }
+
+    async fn restore(&self) -> Result<usize, StoreError> {
+        self.restore_abandoned().await
+    }
+
+    async fn length(&self, queue: &QueueName) -> Result<u64, StoreError> {
+        let lengths = keys::lists(queue).map(|list| redis::cmd("LLEN").arg(list).to_owned());
+        Ok(self.commands.ask_all::<u64>(lengths.to_vec()).await?.into_iter().sum())
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueName>, StoreError> {
+        let mut queues = Vec::new();
+        let mut cursor = 0;
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(format!("{}*", keys::BINDINGS)).arg("COUNT").arg(CHUNK);
+            let (next, found): (u64, Vec<Vec<u8>>) = self.commands.ask(&scan).await?;
+            let members = found.iter().map(|key| redis::cmd("SMEMBERS").arg(key).to_owned()).collect();
+            let members: Vec<Vec<Vec<u8>>> = self.commands.ask_all(members).await?;
+            queues.extend(members.iter().flatten().filter_map(|member| queue_of_tasks(member)));
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        queues.sort();
+        queues.dedup();
+        Ok(queues)
+    }
+
+    async fn held(&self) -> Result<u64, StoreError> {
+        self.commands.ask(redis::cmd("HLEN").arg(keys::UNACKED)).await
+    }
+
+    async fn dead_letters(&self) -> Result<u64, StoreError> {
+        let count: Option<u64> = self.commands.ask(redis::cmd("GET").arg(keys::DEAD_COUNT)).await?;
+        Ok(count.unwrap_or(0))
+    }
+
+    async fn purge(&self, queue: &QueueName) -> Result<u64, StoreError> {
+        let call = script::PURGE.call().key(&keys::lists(queue)[..]);
+        Ok(self.commands.call::<u64>(&[call]).await?.into_iter().sum())
+    }
+}
+
+impl Redis {
+    /// Binds queues that this owner has not used before, as Python workers and producers do when they start. Only those who
+    /// look need it, so what cannot be bound now, perhaps because memory is full, is used all the same and bound later.
+    async fn bind_new(&self, queues: &[QueueName]) {
+        let mut bound = self.bound.lock().await;
+        let new: Vec<_> = queues.iter().filter(|queue| !bound.contains(*queue)).collect();
+        if new.is_empty() {
+            return;
+        }
+        match self.commands.ask_all::<redis::Value>(new.iter().map(|queue| bind(queue)).collect()).await {
+            Ok(_) => bound.extend(new.into_iter().cloned()),
+            Err(error) => tracing::debug!(%error, "could not bind queues"),
+        }
+    }
+}
+
+/// A lease of zero would be an error to Redis.
+pub fn millis(lease: Duration) -> u64 {
+    u64::try_from(lease.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+fn bind(queue: &QueueName) -> redis::Cmd {
+    let mut command = redis::cmd("SADD");
+    command.arg(keys::bindings(queue.as_str())).arg(keys::own_binding(queue));
+    command
+}
+
+/// The queue in a member of a binding set, unless it is one over which workers, not tasks, are addressed.
+fn queue_of_tasks(member: &[u8]) -> Option<QueueName> {
+    let (_, queue) = keys::parse_binding(std::str::from_utf8(member).ok()?)?;
+    let for_workers = queue.ends_with(".pidbox") || queue.starts_with("celeryev");
+    QueueName::new(queue).ok().filter(|_| !for_workers)
+}
+
+/// The deliveries in a take's answer: tag, message, tag, message.
+fn deliveries(mut answer: impl Iterator<Item = Vec<u8>>) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    while let (Some(tag), Some(message)) = (answer.next(), answer.next()) {
+        let parsed =
+            std::str::from_utf8(&tag).ok().and_then(OwnTag::parse).expect("the script made this tag");
+        let tag = Tag(parsed.text.into());
+        deliveries.push(Delivery { tag, queue: parsed.queue, message: Bytes::from(message) });
+    }
+    deliveries
+}

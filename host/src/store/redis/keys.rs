@@ -1,0 +1,107 @@
+//! Every key that this engine reads or writes. Those of Kombu and Celery are theirs to the byte
+//! (celery-protocol.md, 2.1 and 3.1), so that Python workers and clients share them; ours begin with `host:`.
+
+use crate::task::{QueueName, TaskId};
+
+/// Hash of delivery tag to record: what consumers hold (2.2).
+pub const UNACKED: &str = "unacked";
+
+/// Sorted set of delivery tags by the time at which they were last known to be held (2.2).
+pub const UNACKED_INDEX: &str = "unacked_index";
+
+/// The lock of Kombu's consumers while they restore what was held for too long (2.3).
+pub const UNACKED_MUTEX: &str = "unacked_mutex";
+
+/// Our lock while one of us restores what the dead have held.
+pub const RESTORE_LOCK: &str = "host:restore";
+
+/// List of messages that were put aside for good, the newest first.
+pub const DEAD: &str = "host:dead";
+
+/// How many messages were ever put aside, also those that the list has dropped since.
+pub const DEAD_COUNT: &str = "host:dead:count";
+
+/// The sets in which Kombu notes which queues are bound to an exchange (2.1).
+pub const BINDINGS: &str = "_kombu.binding.";
+
+/// Parts a queue from its priority step, and the fields of a binding. No queue name can contain it: names have no
+/// control characters.
+pub const SEPARATOR: &str = "\x06\x16";
+
+/// Each queue is this many lists, one per step; a message is in the list of the largest step up to its priority.
+pub const PRIORITY_STEPS: [u8; 4] = [0, 3, 6, 9];
+
+/// The step whose list holds messages of `priority`.
+pub fn step(priority: u8) -> u8 {
+    PRIORITY_STEPS.into_iter().rfind(|step| *step <= priority).unwrap_or(0)
+}
+
+/// The list of a queue's messages of one step.
+pub fn list(queue: &QueueName, step: u8) -> String {
+    match step {
+        0 => queue.as_str().to_owned(),
+        step => format!("{queue}{SEPARATOR}{step}"),
+    }
+}
+
+/// All lists of a queue, the most urgent first.
+pub fn lists(queue: &QueueName) -> [String; PRIORITY_STEPS.len()] {
+    PRIORITY_STEPS.map(|step| list(queue, step))
+}
+
+/// The set that tells which queues are bound to `exchange`.
+pub fn bindings(exchange: &str) -> String {
+    format!("{BINDINGS}{exchange}")
+}
+
+/// The binding of a queue to the direct exchange of its own name, as Celery declares it.
+pub fn own_binding(queue: &QueueName) -> String {
+    format!("{queue}{SEPARATOR}{SEPARATOR}{queue}")
+}
+
+/// The routing key and the queue of a binding; what is no binding has none.
+pub fn parse_binding(member: &str) -> Option<(&str, &str)> {
+    let (routing_key, rest) = member.split_once(SEPARATOR)?;
+    let (_pattern, queue) = rest.split_once(SEPARATOR)?;
+    Some((routing_key, queue))
+}
+
+/// Where a task's result is stored, and the channel on which it is announced.
+pub fn result(id: &TaskId) -> String {
+    format!("celery-task-meta-{id}")
+}
+
+/// Exists while the owner lives.
+pub fn heartbeat(owner: &str) -> String {
+    format!("host:worker:{owner}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_in_the_list_of_the_largest_step_up_to_its_priority() {
+        let queue = QueueName::new("celery").unwrap();
+        for (priority, key) in [
+            (0, "celery"),
+            (2, "celery"),
+            (3, "celery\x06\x163"),
+            (5, "celery\x06\x163"),
+            (6, "celery\x06\x166"),
+            (9, "celery\x06\x169"),
+            (255, "celery\x06\x169"),
+        ] {
+            assert_eq!(list(&queue, step(priority)), key, "priority {priority}");
+        }
+    }
+
+    #[test]
+    fn bindings_are_read_as_kombu_writes_them() {
+        let queue = QueueName::new("celery").unwrap();
+        assert_eq!(own_binding(&queue), "celery\x06\x16\x06\x16celery");
+        assert_eq!(parse_binding(&own_binding(&queue)), Some(("celery", "celery")));
+        assert_eq!(parse_binding("a.#\x06\x16^a\\..*?$\x06\x16tq"), Some(("a.#", "tq")));
+        assert_eq!(parse_binding("celery"), None);
+    }
+}

@@ -1,0 +1,49 @@
+-- Takes messages and records each as held, in one step: a message is always in its list or in the record.
+-- KEYS: unacked, unacked_index, the owner's heartbeat, then the lists, the most urgent first
+-- ARGV: tag prefix, first number, most messages, most bytes, first lease in ms, then for each list: tag suffix, record tail
+-- Answer: tag, message, tag, message, ...
+local unacked, index, heartbeat = KEYS[1], KEYS[2], KEYS[3]
+local prefix, number, most, room, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+
+local time = redis.call('TIME')
+local now = string.format('%d.%06d', time[1], time[2])
+local taken, trouble = {}, nil
+
+local function failed(answer)
+  return type(answer) == 'table' and answer.err
+end
+
+for i = 4, #KEYS do
+  local list, suffix, tail = KEYS[i], ARGV[2 * i - 2], ARGV[2 * i - 1]
+  while most > 0 and room > 0 do
+    -- RPOP comes first because a script may go on writing when memory is full only once it has written.
+    local message = redis.pcall('RPOP', list)
+    if not message then break end
+    -- One key that is no list must not hide the queues behind it.
+    if failed(message) then trouble = trouble or message; break end
+
+    local tag = prefix .. string.format('%d', number) .. suffix
+    local recorded = redis.pcall('HSET', unacked, tag, '[' .. message .. tail)
+    if not failed(recorded) then recorded = redis.pcall('ZADD', index, now, tag) end
+    if failed(recorded) then
+      redis.pcall('HDEL', unacked, tag)
+      redis.call('RPUSH', list, message)
+      return recorded
+    end
+
+    taken[#taken + 1], taken[#taken + 2] = tag, message
+    number, most, room = number + 1, most - 1, room - #message
+  end
+end
+
+if #taken > 0 then
+  -- Who takes lives, even before its first heartbeat.
+  redis.call('SET', heartbeat, now, 'NX', 'PX', lease)
+elseif trouble then
+  return trouble
+end
+if most > 0 and room > 0 then
+  -- All lists are empty. Reading them last makes Redis tell this client when one of them changes.
+  redis.call('EXISTS', unpack(KEYS, 4))
+end
+return taken
