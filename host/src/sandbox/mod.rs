@@ -1,13 +1,154 @@
 //! Compiles and runs WebAssembly. The only room that knows wasmtime.
 //!
-//! [`Sandbox`] is made once per process; [`Sandbox::load`] turns the bytes of a `.wasm` file into a [`Program`];
-//! [`Program::run`] runs one of its functions in a fresh instance and always comes back with an [`Outcome`].
+//! [`Sandbox`] is made once per process; [`Sandbox::load`] turns the bytes of a `.wasm` file into a
+//! [`Program`]; [`Program::run`] runs one of its functions in a fresh instance and always comes back with an
+//! [`Outcome`].
+//!
+//! # Layout
+//!
+//! - `inspect` counts and recognises, `load` compiles, `program` is what comes of it.
+//! - `engine`, `wasi`, `imports` and `limiter` are the walls; `guest` is the state of one run within them.
+//! - `run` runs; `output`, `trap` and `traceback` say what happened.
+//! - `signature` and `convert` stand between JSON and WebAssembly's types.
+//!
+//! # What always holds
+//!
+//! - Nothing that a guest does blocks a thread for longer than a tick, ends the process, or outlives its run.
+//! - A guest has clocks, random numbers, captured output and `host:tasks`. It has no files, network or environment.
 
-use std::{sync::Arc, time::Duration};
+mod convert;
+mod engine;
+mod guest;
+mod imports;
+mod inspect;
+mod limiter;
+mod load;
+mod output;
+mod program;
+mod run;
+mod signature;
+#[cfg(test)]
+mod tests;
+mod traceback;
+mod trap;
+mod wasi;
+
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+
+pub use load::LoadError;
+pub use output::Output;
+pub use program::{Function, Program, Shape};
+pub use signature::{Param, Signature, Skipped};
 
 use crate::task::{Json, Outcome, TaskId, TaskName};
+
+/// Where WebAssembly is compiled and run: an engine and room for a number of instances. Cheap to clone.
+#[derive(Clone)]
+pub struct Sandbox {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: Options,
+    engine: Engine,
+    linkers: wasi::Linkers,
+    /// As many permits as the pool has room for.
+    slots: Semaphore,
+    _ticker: engine::Ticker,
+}
+
+/// What runs may take.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Most runs at once; the others wait. Each slot reserves 8 GiB of address space, not of memory.
+    pub slots: usize,
+    /// Most memory of one run, in bytes.
+    pub memory: usize,
+    /// How much of the end of a run's output is kept, in bytes.
+    pub output: usize,
+    /// The largest result, as JSON, in bytes.
+    pub result: usize,
+    /// The largest `.wasm` file, in bytes.
+    pub file: usize,
+    /// The most that a guest may hand to the host in one call, its result included, in bytes of the host's
+    /// memory.
+    pub host_call: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            // More than a machine has cores, because runs that wait need a slot too.
+            slots: 100,
+            memory: 128 << 20,
+            output: 64 << 10,
+            // Every reader of the result backend has to carry it.
+            result: 1 << 20,
+            // CPython with its standard library is 18 MiB.
+            file: 32 << 20,
+            // With wasmtime's own 128 MiB, one call made the host hold 275 MB for a guest.
+            host_call: 4 << 20,
+        }
+    }
+}
+
+impl Sandbox {
+    /// Reserves the room for all slots and starts the clock that makes guests yield.
+    pub fn new(options: Options) -> Result<Self, SandboxError> {
+        let engine = engine::engine(&options)?;
+        let linkers =
+            wasi::Linkers::new(&engine).map_err(|error| SandboxError::Linker { reason: one_line(&error) })?;
+        let slots = Semaphore::new(options.slots);
+        let ticker = engine::Ticker::start(&engine)?;
+        Ok(Self { inner: Arc::new(Inner { options, engine, linkers, slots, _ticker: ticker }) })
+    }
+
+    /// Compiles a `.wasm` file. `file_name` is used in messages, and names the task of a command. Takes up to
+    /// seconds of computing, so call it where blocking is fine.
+    pub fn load(&self, file_name: &str, wasm: &[u8]) -> Result<Program, LoadError> {
+        load::load(&self.inner, file_name, wasm)
+    }
+
+    /// Whether the kernel helps to wipe instances (`PAGEMAP_SCAN`, Linux 6.7); without, expect a sixth of the
+    /// throughput. For the start-up log.
+    pub fn pagemap_scan_available() -> bool {
+        engine::pagemap_scan_available()
+    }
+}
+
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// There can be no such number of slots.
+    #[error("{slots} runs at once are not possible; choose 1 to {}", u32::MAX)]
+    Slots {
+        /// What was asked for.
+        slots: usize,
+    },
+    /// The engine did not start.
+    #[error("cannot reserve room for {slots} runs of {memory} bytes at once: {reason}; try fewer")]
+    Engine {
+        /// Runs at once.
+        slots: usize,
+        /// Bytes for each.
+        memory: usize,
+        /// What wasmtime said.
+        reason: String,
+    },
+    /// The host's functions could not be linked with each other.
+    #[error("cannot link the host functions: {reason}")]
+    Linker {
+        /// What wasmtime said.
+        reason: String,
+    },
+    /// The thread of the clock did not start.
+    #[error("cannot start the thread that interrupts guests")]
+    Ticker(#[source] std::io::Error),
+}
 
 /// One call of a function.
 pub struct Call {
@@ -70,11 +211,11 @@ pub struct Run {
     pub output: Output,
 }
 
-/// The captured end of a guest's output.
-#[derive(Debug, Default)]
-pub struct Output {
-    /// The last bytes, as text.
-    pub tail: String,
-    /// How many bytes were written before those in `tail` and dropped.
-    pub dropped: u64,
+/// A message from a library as one short line. It may quote names from a hostile file.
+fn one_line(message: &impl fmt::Display) -> String {
+    const LONGEST: usize = 500;
+    let message = message.to_string();
+    let words: String = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line: String = words.chars().take(LONGEST).map(output::visible).collect();
+    if words.chars().nth(LONGEST).is_some() { line + " [...]" } else { line }
 }

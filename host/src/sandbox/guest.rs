@@ -1,0 +1,114 @@
+//! The host's side of one run: everything that the functions a guest imports work on.
+//!
+//! Invariant: nothing in here outlives the run or is shared with another.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::{WasiCtxView, WasiView, p1::WasiP1Ctx};
+
+use super::{Call, Context, Options, ProgressSink, TimeLimits, limiter::Limiter, output::Capture, wasi};
+
+/// The state of one run's store.
+pub(super) struct Guest {
+    /// Serves components too: it holds the context that both generations of WASI work on.
+    pub(super) wasi: WasiP1Ctx,
+    pub(super) limiter: Limiter,
+    pub(super) context: Context,
+    pub(super) progress: ProgressSink,
+    pub(super) deadlines: Deadlines,
+    pub(super) asked: Asked,
+    /// The most bytes of JSON that it may hand to the host as one value.
+    pub(super) largest_value: usize,
+}
+
+/// What a program reads and where its output goes.
+pub(super) struct Stdio {
+    /// All of standard input.
+    pub(super) stdin: bytes::Bytes,
+    /// Where standard output goes.
+    pub(super) stdout: Capture,
+    /// Where standard error goes.
+    pub(super) stderr: Capture,
+}
+
+impl Guest {
+    /// A store for one run, with every limit set.
+    pub(super) fn store(
+        engine: &Engine,
+        options: &Options,
+        call: Call,
+        deadlines: Deadlines,
+        asked: Asked,
+        stdio: Stdio,
+    ) -> Store<Self> {
+        let guest = Self {
+            wasi: wasi::context(call.context.task.as_str(), stdio),
+            limiter: Limiter::new(options.memory),
+            context: call.context,
+            progress: call.progress,
+            deadlines,
+            asked,
+            largest_value: options.result,
+        };
+        let mut store = Store::new(engine, guest);
+        store.limiter(|guest| &mut guest.limiter);
+        store.set_hostcall_fuel(options.host_call);
+        // The clock only makes a guest yield; the deadlines end it. So a guest that waits and one that
+        // computes are ended in the same way.
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        store
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi.ctx()
+    }
+}
+
+/// When a run is asked to end, and when it is ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadlines {
+    limits: TimeLimits,
+    pub(super) soft: Option<Instant>,
+    pub(super) hard: Instant,
+}
+
+impl Deadlines {
+    /// The limits counted from now. A soft limit that is not before the hard one says nothing.
+    pub(super) fn from_now(limits: TimeLimits) -> Self {
+        // tokio's timers reach two years; without this, a limit near the end of time overflows.
+        const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+        let now = Instant::now();
+        let soft = limits.soft.filter(|soft| *soft < limits.hard);
+        Self { limits, soft: soft.map(|soft| now + soft.min(LONGEST)), hard: now + limits.hard.min(LONGEST) }
+    }
+
+    /// The hard limit as it was given.
+    pub(super) fn hard_limit(&self) -> Duration {
+        self.limits.hard
+    }
+}
+
+/// Whether a guest has ever asked if it should end, known also while it runs.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Asked(Arc<AtomicBool>);
+
+impl Asked {
+    pub(super) fn remember(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,103 @@
+//! `host:tasks`, the interfaces that the host itself offers to guests. What they mean is written in `wit/`.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+use wasmtime::component::{HasSelf, Linker};
+
+use super::{convert, guest::Guest};
+use bindings::host::tasks::{context, progress, types};
+
+/// The traits that wasmtime makes out of the WIT files.
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "imports",
+        imports: { "host:tasks/progress.update": async },
+    });
+}
+
+/// The states to which Celery gives a meaning; a guest that sets them would lie to its caller.
+const RESERVED: &[&str] =
+    &["PENDING", "RECEIVED", "STARTED", "SUCCESS", "FAILURE", "RETRY", "REVOKED", "REJECTED", "IGNORED"];
+
+/// The longest name of a state, in bytes.
+const LONGEST_STATE: usize = 100;
+
+/// Links the interfaces.
+pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    bindings::Imports::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)
+}
+
+impl types::Host for Guest {}
+
+impl context::Host for Guest {
+    fn current(&mut self) -> context::Task {
+        let context = &self.context;
+        context::Task {
+            id: context.id.to_string(),
+            name: context.task.to_string(),
+            retries: context.retries,
+            deadline: milliseconds_since_1970(self.deadlines.hard),
+            root_id: context.root_id.to_string(),
+            parent_id: context.parent_id.as_ref().map(ToString::to_string),
+            group_id: context.group_id.as_ref().map(ToString::to_string),
+        }
+    }
+
+    fn headers(&mut self) -> String {
+        self.context.headers.get().to_owned()
+    }
+
+    fn properties(&mut self) -> String {
+        self.context.properties.get().to_owned()
+    }
+
+    fn cancelled(&mut self) -> bool {
+        self.asked.remember();
+        self.deadlines.soft.is_some_and(|soft| soft <= Instant::now())
+    }
+}
+
+impl progress::Host for Guest {
+    async fn update(&mut self, state: String, meta: String) -> Result<(), String> {
+        check_state(&state)?;
+        let meta = convert::json_text(&meta, self.largest_value).map_err(|exception| exception.message())?;
+        (self.progress)(state, meta).await
+    }
+}
+
+fn check_state(state: &str) -> Result<(), String> {
+    if state.is_empty() || state.len() > LONGEST_STATE {
+        return Err(format!("a state has 1 to {LONGEST_STATE} bytes, not {}", state.len()));
+    }
+    if state.chars().any(char::is_control) {
+        return Err("a state has no control characters in it".to_owned());
+    }
+    if RESERVED.contains(&state) {
+        return Err(format!("state {state} is Celery's own; choose another, such as PROGRESS"));
+    }
+    Ok(())
+}
+
+/// The time of day at which `instant` is.
+fn milliseconds_since_1970(instant: Instant) -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let then = now + instant.saturating_duration_since(Instant::now());
+    u64::try_from(then.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_may_set_states_of_its_own_only() {
+        for good in ["PROGRESS", "halfway there", &"x".repeat(100)] {
+            assert_eq!(check_state(good), Ok(()));
+        }
+        for bad in ["", "SUCCESS", "STARTED", "a\nb", &"x".repeat(101)] {
+            assert!(check_state(bad).is_err(), "{bad:?}");
+        }
+    }
+}
