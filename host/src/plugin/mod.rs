@@ -1,1 +1,40 @@
-//! Plugins.
+//! Which `.wasm` file answers which task name, kept up to date while files come, change and go.
+//!
+//! [`Folder`] follows the plugin folder; [`Registry`] is what the worker asks for each message. A file that cannot be
+//! loaded never takes away a version that works.
+
+mod folder;
+mod registry;
+mod settling;
+mod watch;
+
+pub use folder::{Change, Folder};
+pub use registry::{Entry, Plugin, Registry};
+
+/// Why a plugin folder or file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// The folder cannot be read.
+    #[error("read the plugin folder {path:?}")]
+    Folder {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file's name cannot become part of a task name.
+    #[error(
+        "the file name {file:?} cannot name a plugin: use letters, digits, `_`, `-` and `.`, at most 100 of them"
+    )]
+    Name {
+        /// The file's name.
+        file: String,
+    },
+    /// A file cannot be read.
+    #[error("read it")]
+    Read(#[from] std::io::Error),
+    /// A file is not a plugin.
+    #[error(transparent)]
+    Load(#[from] crate::sandbox::LoadError),
+}

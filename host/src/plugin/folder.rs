@@ -1,0 +1,176 @@
+//! The plugin folder: which files are in it, and loading those that changed.
+
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{
+    Plugin, PluginError, Registry,
+    settling::{REST, Settling, Stamp},
+    watch,
+};
+use crate::sandbox::Sandbox;
+
+/// A folder of `.wasm` files and the registry that offers their tasks.
+///
+/// Everything here blocks: it reads files and compiles. [`Folder::watch`] gives it a thread of its own.
+pub struct Folder {
+    path: PathBuf,
+    sandbox: Arc<Sandbox>,
+    registry: Arc<Registry>,
+    pub(super) settling: Settling,
+    plugins: BTreeMap<PathBuf, Arc<Plugin>>,
+    opened: Instant,
+}
+
+/// What happened to a file of the folder.
+pub enum Change {
+    /// Its tasks are offered now; it was not there before.
+    Added(Arc<Plugin>),
+    /// Its new version is offered now.
+    Replaced(Arc<Plugin>),
+    /// It is gone, and its tasks with it.
+    Removed(Arc<Plugin>),
+    /// It cannot be loaded. If an earlier version of it worked, that is still offered.
+    Broken {
+        /// The file's name.
+        file: String,
+        /// Why, in one line.
+        reason: String,
+        /// Whether an earlier version is still offered.
+        earlier_stays: bool,
+    },
+}
+
+/// How long the first look waits for files that are just being copied.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl Folder {
+    /// Opens the folder and loads what is in it; the second part of the answer tells of each file.
+    pub fn open(path: &Path, sandbox: Arc<Sandbox>) -> Result<(Self, Vec<Change>), PluginError> {
+        let mut folder = Self {
+            path: path.to_owned(),
+            sandbox,
+            registry: Arc::default(),
+            settling: Settling::default(),
+            plugins: BTreeMap::new(),
+            opened: Instant::now(),
+        };
+        let files = folder.files()?;
+        let rested = folder.settling.first_look(&files, SystemTime::now());
+        let mut changes: Vec<Change> = rested.iter().map(|file| folder.load(file)).collect();
+        folder.offer(&mut changes);
+        loop {
+            changes.extend(folder.look()?);
+            if !folder.settling.is_restless() || folder.opened.elapsed() > PATIENCE {
+                return Ok((folder, changes));
+            }
+            std::thread::sleep(REST / 4);
+        }
+    }
+
+    /// The tasks that the folder offers, now and after each change.
+    pub fn registry(&self) -> Arc<Registry> {
+        self.registry.clone()
+    }
+
+    /// Follows the folder on a thread of its own, until the process ends. Each change is told to `on_change` after it
+    /// has taken effect.
+    pub fn watch(self, on_change: impl Fn(Change) + Send + 'static) {
+        watch::start(self, on_change);
+    }
+
+    /// Looks at the folder once and loads what has come to rest in a new state.
+    pub(super) fn look(&mut self) -> Result<Vec<Change>, PluginError> {
+        let files = self.files()?;
+        let rested = self.settling.look(&files, self.opened.elapsed());
+        let mut changes: Vec<Change> = Vec::new();
+        for (path, stamp) in rested {
+            match stamp {
+                Some(_) => changes.push(self.load(&path)),
+                None => changes.extend(self.plugins.remove(&path).map(Change::Removed)),
+            }
+        }
+        if !changes.is_empty() {
+            self.offer(&mut changes);
+        }
+        Ok(changes)
+    }
+
+    /// The path of the folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn load(&mut self, path: &Path) -> Change {
+        match Plugin::load(&self.sandbox, path) {
+            Ok(plugin) => {
+                let plugin = Arc::new(plugin);
+                match self.plugins.insert(path.to_owned(), plugin.clone()) {
+                    Some(_) => Change::Replaced(plugin),
+                    None => Change::Added(plugin),
+                }
+            }
+            Err(error) => {
+                let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                Change::Broken {
+                    file,
+                    reason: one_line(&error),
+                    earlier_stays: self.plugins.contains_key(path),
+                }
+            }
+        }
+    }
+
+    /// Puts the plugins into the registry, and tells of names that two of them claim.
+    fn offer(&self, changes: &mut Vec<Change>) {
+        let taken = self.registry.replace(self.plugins.values());
+        changes.extend(taken.into_iter().map(|(name, file)| Change::Broken {
+            file: name.to_string(),
+            reason: format!("this task is already offered by {file:?}, which keeps it"),
+            earlier_stays: true,
+        }));
+    }
+
+    /// The `.wasm` files in the folder. Hidden files are left out: that is what a file is called while an editor or
+    /// `rsync` writes it.
+    fn files(&self) -> Result<BTreeMap<PathBuf, Stamp>, PluginError> {
+        let unreadable = |source| PluginError::Folder { path: self.path.clone(), source };
+        let mut files = BTreeMap::new();
+        for entry in std::fs::read_dir(&self.path).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with('.') || !name.ends_with(".wasm") {
+                continue;
+            }
+            // A file may vanish between being listed and being looked at; then it is not there.
+            if let Ok(metadata) =
+                std::fs::metadata(&path).inspect_err(|error| tracing::debug!(?path, %error, "gone"))
+                && metadata.is_file()
+            {
+                let stamp = Stamp {
+                    length: metadata.len(),
+                    modified: metadata.modified().ok(),
+                    inode: metadata.ino(),
+                };
+                files.insert(path, stamp);
+            }
+        }
+        Ok(files)
+    }
+}
+
+/// An error with its causes, in one line.
+fn one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text.replace('\n', "; ")
+}

@@ -1,0 +1,137 @@
+//! The tasks that can be run now: task name to plugin and function.
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use arc_swap::ArcSwap;
+
+use super::PluginError;
+use crate::{
+    sandbox::{Program, Sandbox},
+    task::TaskName,
+};
+
+/// The tasks that can be run now. Asked once for each message, so reading it takes no lock; replaced as a whole when
+/// a plugin changes, so that a reader sees all of a plugin's tasks change together.
+#[derive(Default)]
+pub struct Registry {
+    tasks: ArcSwap<HashMap<TaskName, Entry>>,
+}
+
+/// What answers a task name: a function of a plugin. Holding it keeps that version of the plugin alive.
+#[derive(Clone)]
+pub struct Entry {
+    /// The plugin.
+    pub plugin: Arc<Plugin>,
+    /// The index of the function in `plugin.program.functions()`.
+    pub function: usize,
+}
+
+/// One loaded `.wasm` file.
+pub struct Plugin {
+    /// The plugin's name: the file's name without `.wasm`, `-` written as `_`.
+    pub name: String,
+    /// The file's name.
+    pub file: String,
+    /// The compiled code.
+    pub program: Program,
+}
+
+impl Registry {
+    /// The plugin and function that answer `task`.
+    pub fn find(&self, task: &TaskName) -> Option<Entry> {
+        self.tasks.load().get(task).cloned()
+    }
+
+    /// All tasks, by name.
+    pub fn tasks(&self) -> Vec<(TaskName, Entry)> {
+        let mut tasks: Vec<_> =
+            self.tasks.load().iter().map(|(name, entry)| (name.clone(), entry.clone())).collect();
+        tasks.sort_by(|(a, _), (b, _)| a.cmp(b));
+        tasks
+    }
+
+    /// Offers the tasks of exactly these plugins from now on. Runs that have begun end on the version they began with.
+    ///
+    /// When two plugins claim one name the earlier keeps it; the names that went to another plugin are returned, with that
+    /// plugin's file.
+    pub(super) fn replace<'a>(
+        &self,
+        plugins: impl Iterator<Item = &'a Arc<Plugin>>,
+    ) -> Vec<(TaskName, String)> {
+        let mut tasks: HashMap<TaskName, Entry> = HashMap::new();
+        let mut taken = Vec::new();
+        for plugin in plugins {
+            for (function, name) in plugin.task_names().enumerate() {
+                match tasks.get(&name) {
+                    Some(earlier) => taken.push((name, earlier.plugin.file.clone())),
+                    None => {
+                        tasks.insert(name, Entry { plugin: plugin.clone(), function });
+                    }
+                }
+            }
+        }
+        self.tasks.store(Arc::new(tasks));
+        taken
+    }
+}
+
+impl Plugin {
+    /// Reads and compiles a `.wasm` file. Takes as long as compiling takes: not for an async thread.
+    pub fn load(sandbox: &Sandbox, path: &Path) -> Result<Self, PluginError> {
+        let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let name = plugin_name(&file).ok_or_else(|| PluginError::Name { file: file.clone() })?;
+        let wasm = std::fs::read(path)?;
+        let program = sandbox.load(&file, &wasm)?;
+        Ok(Self { name, file, program })
+    }
+
+    /// The task names of the plugin's functions, in their order.
+    pub fn task_names(&self) -> impl Iterator<Item = TaskName> {
+        self.program.functions().iter().map(|function| task_name(&self.name, function.name()))
+    }
+}
+
+/// `app` and `divide` make `app.divide`; `divide` and `divide` make `divide`, as a function named like its plugin is
+/// what the plugin is about.
+fn task_name(plugin: &str, function: &str) -> TaskName {
+    let name = if plugin == function { plugin.to_owned() } else { format!("{plugin}.{function}") };
+    let fits: String = name.chars().take(255).collect();
+    TaskName::new(&fits).expect("plugin and function names are short, printable ASCII")
+}
+
+/// The plugin name of a file name: without `.wasm`, and spelled as Python spells module names.
+fn plugin_name(file: &str) -> Option<String> {
+    let stem = file.strip_suffix(".wasm")?;
+    let usable = stem.len() <= 100
+        && stem.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        && stem.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+    usable.then(|| stem.replace('-', "_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_becomes_a_plugin_name() {
+        for (file, expected) in [
+            ("app.wasm", Some("app")),
+            ("image-tools.wasm", Some("image_tools")),
+            ("proj.tasks.wasm", Some("proj.tasks")),
+            ("app.wat", None),
+            (".wasm", None),
+            (".hidden.wasm", None),
+            ("a b.wasm", None),
+            ("é.wasm", None),
+        ] {
+            assert_eq!(plugin_name(file).as_deref(), expected, "{file}");
+        }
+        assert_eq!(plugin_name(&format!("{}.wasm", "x".repeat(101))), None);
+    }
+
+    #[test]
+    fn a_function_named_like_its_plugin_is_called_by_that_name_alone() {
+        assert_eq!(task_name("app", "divide").as_str(), "app.divide");
+        assert_eq!(task_name("divide", "divide").as_str(), "divide");
+    }
+}

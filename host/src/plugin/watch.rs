@@ -1,0 +1,82 @@
+//! Follows the plugin folder: told of changes by the kernel, and looking by itself now and then where the kernel does
+//! not tell (network file systems, or no watches left).
+
+use std::{
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    time::Duration,
+};
+
+use notify::{
+    Event, EventKind, RecursiveMode, Watcher,
+    event::{AccessKind, AccessMode, ModifyKind},
+};
+
+use super::{
+    folder::{Change, Folder},
+    settling::{REST, Settling},
+};
+
+/// How often the folder is looked at when nothing was told.
+const UNPROMPTED: Duration = Duration::from_millis(500);
+
+/// Starts the thread that follows `folder`.
+pub(super) fn start(mut folder: Folder, on_change: impl Fn(Change) + Send + 'static) {
+    let follow = move || {
+        let (tell, told) = channel();
+        let watcher = notify::recommended_watcher(tell).and_then(|mut watcher| {
+            watcher.watch(folder.path(), RecursiveMode::NonRecursive).map(|()| watcher)
+        });
+        if let Err(error) = &watcher {
+            tracing::warn!(%error, "the system does not tell of changes in the plugin folder; looking twice a second");
+        }
+        let mut readable = true;
+        loop {
+            wait(&told, &mut folder.settling);
+            match folder.look() {
+                Ok(changes) => {
+                    readable = true;
+                    changes.into_iter().for_each(&on_change);
+                }
+                // Said once, not twice a second.
+                Err(error) if readable => {
+                    readable = false;
+                    tracing::error!(%error, "its tasks stay as they are");
+                }
+                Err(_) => {}
+            }
+        }
+    };
+    let name = "plugin-folder".to_owned();
+    std::thread::Builder::new().name(name).spawn(follow).expect("the system can start one more thread");
+}
+
+/// Waits until there is reason to look at the folder again, noting what is told of writers.
+fn wait(told: &Receiver<notify::Result<Event>>, settling: &mut Settling) {
+    let patience = if settling.is_restless() { REST / 4 } else { UNPROMPTED };
+    match told.recv_timeout(patience) {
+        Ok(event) => note(event, settling),
+        // Without a watcher nobody holds the other end.
+        Err(RecvTimeoutError::Disconnected) => std::thread::sleep(patience),
+        Err(RecvTimeoutError::Timeout) => {}
+    }
+    while let Ok(event) = told.try_recv() {
+        note(event, settling);
+    }
+}
+
+fn note(event: notify::Result<Event>, settling: &mut Settling) {
+    let Ok(event) = event else { return settling.forget_writers() };
+    if event.need_rescan() {
+        return settling.forget_writers();
+    }
+    for path in &event.paths {
+        match event.kind {
+            EventKind::Modify(ModifyKind::Data(_)) => settling.written(path),
+            EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Modify(ModifyKind::Name(_)) => {
+                settling.closed(path);
+            }
+            _ => {}
+        }
+    }
+}
