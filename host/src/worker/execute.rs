@@ -1,0 +1,250 @@
+//! The life of one task, from the bytes of its message to its stored result. Reads top to bottom.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Worker;
+use crate::{
+    plugin::Entry,
+    protocol::{
+        message::{self, Refusal},
+        repr, result,
+    },
+    sandbox::{Call, Context, ProgressSink, Run, TimeLimits},
+    store::{Delivery, Fate, Settled, Settlement, StoredResult, Tag},
+    task::{Exception, Failure, Outcome, Request, State, TaskId},
+};
+
+/// Runs the task that a message asks for and settles the delivery. Every path through here ends in a settlement.
+pub(super) async fn execute(worker: Arc<Worker>, delivery: Delivery, slot: OwnedSemaphorePermit) {
+    let tag = delivery.tag.clone();
+    let known = OnceLock::new();
+    let end = match AssertUnwindSafe(live(&worker, delivery, slot, &known)).catch_unwind().await {
+        Ok(end) => end,
+        Err(_) => panicked(known.into_inner()),
+    };
+    let settlement = settlement(tag, &end);
+    let settled = worker.settler.commit(settlement).await;
+    report(&end, settled);
+}
+
+/// How a delivery ended.
+enum End {
+    /// The task has an outcome.
+    Ended { request: Arc<Request>, outcome: Outcome, wall: Duration },
+    /// The message was not one that can be run.
+    Refused { id: Option<TaskId>, exception: Option<Exception>, reason: String },
+    /// The worker is shutting down and the task has not ended.
+    Interrupted { request: Arc<Request> },
+}
+
+/// From message to end, without touching the broker. The request is put into `known` as soon as it is read.
+async fn live(
+    worker: &Arc<Worker>,
+    delivery: Delivery,
+    slot: OwnedSemaphorePermit,
+    known: &OnceLock<Arc<Request>>,
+) -> End {
+    let request = match message::decode(&delivery.message, &worker.options.messages) {
+        Ok(request) => known.get_or_init(|| Arc::new(request)).clone(),
+        Err(refusal) => return refused(&refusal),
+    };
+    drop(delivery);
+    tracing::info!("Task {}[{}] received", request.task, request.id);
+
+    if let Some(outcome) = expired(&request) {
+        return End::Ended { request, outcome, wall: Duration::ZERO };
+    }
+    let Some(slot) = wait_until_due(worker, &request, slot).await else {
+        return End::Interrupted { request };
+    };
+    if let Some(outcome) = expired(&request) {
+        return End::Ended { request, outcome, wall: Duration::ZERO };
+    }
+    let Some(entry) = worker.registry.find(&request.task) else {
+        let outcome = not_registered(&request);
+        return End::Ended { request, outcome, wall: Duration::ZERO };
+    };
+
+    let Some(run) = run(worker, &entry, &request).await else { return End::Interrupted { request } };
+    drop(slot);
+
+    log_output(&request, &run);
+    End::Ended { request, outcome: run.outcome, wall: run.wall }
+}
+
+/// Runs the function; `None` when a cold shutdown stopped it.
+async fn run(worker: &Arc<Worker>, entry: &Entry, request: &Arc<Request>) -> Option<Run> {
+    let call = Call {
+        args: request.args.clone(),
+        kwargs: request.kwargs.clone(),
+        context: Context {
+            id: request.id.clone(),
+            task: request.task.clone(),
+            retries: request.retries,
+            root_id: request.root_id.clone(),
+            parent_id: request.parent_id.clone(),
+            group_id: request.group_id.clone(),
+            headers: request.headers.clone(),
+            properties: request.properties.clone(),
+        },
+        limits: limits(worker, request),
+        progress: progress_sink(worker.clone(), request.id.clone()),
+    };
+    tokio::select! {
+        run = entry.plugin.program.run(entry.function, call) => Some(run),
+        () = worker.shutdown.cold_requested() => None,
+    }
+}
+
+/// The tightest of what the worker and the message allow.
+fn limits(worker: &Worker, request: &Request) -> TimeLimits {
+    let options = &worker.options;
+    let hard = request.limits.hard.map_or(options.time_limit, |asked| asked.min(options.time_limit));
+    let soft = [options.soft_time_limit, request.limits.soft].into_iter().flatten().min();
+    TimeLimits { hard, soft }
+}
+
+/// Waits for the request's eta. The slot is given up meanwhile; the delivery stays held. `None` on a shutdown.
+async fn wait_until_due(
+    worker: &Worker,
+    request: &Request,
+    slot: OwnedSemaphorePermit,
+) -> Option<OwnedSemaphorePermit> {
+    let Some(early) = request.eta.and_then(|eta| Duration::try_from(eta - Timestamp::now()).ok()) else {
+        return Some(slot);
+    };
+    drop(slot);
+    tokio::select! {
+        () = tokio::time::sleep(early) => worker.slots.clone().acquire_owned().await.ok(),
+        () = worker.shutdown.requested() => None,
+    }
+}
+
+fn expired(request: &Request) -> Option<Outcome> {
+    let expires = request.expires?;
+    let revoked = || Exception::new("celery.exceptions", "TaskRevokedError", vec!["expired".into()]);
+    (Timestamp::now() > expires).then(|| Outcome::Revoked(revoked()))
+}
+
+fn not_registered(request: &Request) -> Outcome {
+    let name = request.task.as_str().into();
+    let exception = Exception::new("celery.exceptions", "NotRegistered", vec![name]);
+    Outcome::Failure(Failure::without_traceback(exception))
+}
+
+fn refused(refusal: &Refusal) -> End {
+    End::Refused { id: refusal.id.clone(), exception: Some(refusal.exception()), reason: refusal.to_string() }
+}
+
+/// A panic in the host ends the one task it happened in.
+fn panicked(request: Option<Arc<Request>>) -> End {
+    let text = "the worker failed inside while it ran this task; this is a bug in host";
+    match request {
+        Some(request) => {
+            let exception = Exception::builtin("SystemError", text);
+            let outcome = Outcome::Failure(Failure::without_traceback(exception));
+            End::Ended { request, outcome, wall: Duration::ZERO }
+        }
+        None => End::Refused { id: None, exception: None, reason: text.to_owned() },
+    }
+}
+
+/// Stores a state that the guest sets, and announces it.
+fn progress_sink(worker: Arc<Worker>, id: TaskId) -> ProgressSink {
+    Arc::new(move |state, meta| {
+        let (worker, id) = (worker.clone(), id.clone());
+        async move {
+            let state = State::from(state.as_str());
+            let meta = result::of_progress(&id, &state, &meta);
+            let stored = StoredResult { id, state, meta };
+            worker.store.backend.store(&stored).await.map_err(|error| {
+                tracing::warn!(%error, "a task's progress was not stored");
+                "the progress could not be stored".to_owned()
+            })
+        }
+        .boxed()
+    })
+}
+
+/// What is committed for an end: the result, and what becomes of the message.
+fn settlement(tag: Tag, end: &End) -> Settlement {
+    match end {
+        End::Ended { request, outcome, .. } => {
+            let result = (!request.ignore_result).then(|| StoredResult {
+                id: request.id.clone(),
+                state: outcome.state(),
+                meta: result::of_outcome(request, outcome, Timestamp::now()),
+            });
+            Settlement { tag, result, fate: Fate::Acknowledge }
+        }
+        End::Refused { id: Some(id), exception: Some(exception), .. } => {
+            let meta = result::of_failure(id, exception, Timestamp::now());
+            let result = StoredResult { id: id.clone(), state: State::Failure, meta };
+            Settlement { tag, result: Some(result), fate: Fate::Acknowledge }
+        }
+        End::Refused { reason, .. } => {
+            Settlement { tag, result: None, fate: Fate::DeadLetter(reason.clone()) }
+        }
+        End::Interrupted { .. } => Settlement { tag, result: None, fate: Fate::Restore },
+    }
+}
+
+/// Says in the log how it ended, in Celery's words.
+fn report(end: &End, settled: Option<Settled>) {
+    if settled == Some(Settled::NotHeld) {
+        tracing::warn!(
+            "a delivery had gone to another worker before it ended here; its result is not stored"
+        );
+    }
+    match end {
+        End::Ended { request, outcome, wall } => {
+            let (task, id, seconds) = (&request.task, &request.id, wall.as_secs_f64());
+            match outcome {
+                Outcome::Success(value) => {
+                    tracing::info!("Task {task}[{id}] succeeded in {seconds:.6}s: {}", repr::value(value));
+                }
+                Outcome::Failure(Failure { exception, traceback }) => {
+                    let (exception, traceback) =
+                        (repr::exception(exception), traceback.as_deref().unwrap_or(""));
+                    tracing::error!("Task {task}[{id}] raised unexpected: {exception}\n{traceback}");
+                }
+                Outcome::Revoked(exception) => {
+                    tracing::warn!("Task {task}[{id}] revoked: {}", exception.message());
+                }
+            }
+        }
+        End::Refused { id: Some(id), reason, .. } => {
+            tracing::error!("refused the message of task {id}: {reason}")
+        }
+        End::Refused { id: None, reason, .. } => {
+            tracing::error!("moved a message to the dead letters: {reason}")
+        }
+        End::Interrupted { request } => {
+            tracing::warn!(
+                "Task {}[{}] goes back to its queue: the worker shuts down",
+                request.task,
+                request.id
+            );
+        }
+    }
+}
+
+/// Passes on what the guest printed.
+fn log_output(request: &Request, run: &Run) {
+    let output = &run.output;
+    if output.tail.is_empty() {
+        return;
+    }
+    let cut = if output.dropped > 0 { format!("[{} bytes cut] ", output.dropped) } else { String::new() };
+    for line in output.tail.lines() {
+        tracing::info!("{}[{}]: {cut}{line}", request.task, request.id);
+    }
+}
