@@ -1,1 +1,123 @@
-//! config
+//! What was typed becomes what each room is told. The environment variables are all named here; no room reads the
+//! environment.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `CELERY_BROKER_URL`, else `REDIS_URL` | where messages are, unless `--broker` says |
+//! | `CELERY_RESULT_BACKEND` | where results go, unless `--result-backend` says; by default to the broker |
+
+use std::{env, time::Duration};
+
+use clap::Args;
+
+use crate::store::{self, Store, StoreError};
+
+/// Where messages and results are.
+#[derive(Debug, Clone, Args)]
+pub struct StoreArgs {
+    /// The broker: redis://[:password@]host[:port][/db], or rediss:// for TLS [default: $CELERY_BROKER_URL,
+    /// else $REDIS_URL, else redis://localhost:6379/0]
+    #[arg(short, long, value_name = "URL")]
+    pub broker: Option<String>,
+
+    /// Where results go [default: $CELERY_RESULT_BACKEND, else the broker]
+    #[arg(long, value_name = "URL")]
+    pub result_backend: Option<String>,
+}
+
+impl StoreArgs {
+    /// Opens the store.
+    pub async fn open(&self, options: store::Options) -> Result<Store, StoreError> {
+        let broker = self
+            .broker
+            .clone()
+            .or_else(|| variable("CELERY_BROKER_URL"))
+            .or_else(|| variable("REDIS_URL"))
+            .unwrap_or_else(|| "redis://localhost:6379/0".to_owned());
+        let backend = self.result_backend.clone().or_else(|| variable("CELERY_RESULT_BACKEND"));
+        Store::open(&broker, backend.as_deref(), options).await
+    }
+}
+
+/// A variable's value; one that is set to nothing counts as not set.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The node name that `-n` asks for, by Celery's rules: `%h` stands for the host name, `%n` for its first part, `%d` for the
+/// rest; a name without `@` gets the host name.
+pub fn node_name(asked: &str, host: &str) -> String {
+    let (name, domain) = host.split_once('.').unwrap_or((host, ""));
+    let asked = asked.replace("%h", host).replace("%n", name).replace("%d", domain);
+    if asked.contains('@') { asked } else { format!("{asked}@{host}") }
+}
+
+/// A time given in seconds, such as `0.5`: more than nothing, at most a year.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let longest = 365.0 * 86400.0;
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= longest => Ok(Duration::from_secs_f64(value)),
+        _ => Err(format!("a number of seconds above 0 and at most {longest} is needed")),
+    }
+}
+
+/// A size such as `512KiB`, `128MiB` or `1GiB`; a bare number is bytes.
+pub fn bytes(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => Some(1),
+        "k" | "kib" => Some(1 << 10),
+        "m" | "mib" => Some(1 << 20),
+        "g" | "gib" => Some(1 << 30),
+        _ => None,
+    };
+    let value = unit.and_then(|unit| digits.parse::<usize>().ok()?.checked_mul(unit));
+    value.filter(|value| *value > 0).ok_or_else(|| "a size such as 128MiB is needed".to_owned())
+}
+
+/// A log level by the names that Celery knows.
+pub fn log_level(text: &str) -> Result<tracing::Level, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "trace" => Ok(tracing::Level::TRACE),
+        "debug" => Ok(tracing::Level::DEBUG),
+        "info" => Ok(tracing::Level::INFO),
+        "warning" | "warn" => Ok(tracing::Level::WARN),
+        "error" | "critical" | "fatal" => Ok(tracing::Level::ERROR),
+        _ => Err("one of DEBUG, INFO, WARNING, ERROR, CRITICAL, FATAL is needed".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_names_follow_celery() {
+        for (asked, expected) in [
+            ("celery", "celery@web1.example.org"),
+            ("w1@%h", "w1@web1.example.org"),
+            ("w@%n", "w@web1"),
+            ("a@b", "a@b"),
+        ] {
+            assert_eq!(node_name(asked, "web1.example.org"), expected);
+        }
+    }
+
+    #[test]
+    fn seconds_are_positive_and_finite() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for bad in ["0", "-1", "nan", "inf", "1e300", "x", ""] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, expected) in [("128MiB", 128 << 20), ("1g", 1 << 30), ("10", 10), ("64k", 64 << 10)] {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for bad in ["", "MiB", "0", "-1", "1.5g", "99999999999999999999", "99999999999g", "1tb"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+    }
+}

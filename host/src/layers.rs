@@ -20,7 +20,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("wasmtime", &["sandbox/"]),
     ("wasmtime_wasi", &["sandbox/"]),
     ("redis", &["store/redis/"]),
-    ("clap", &["commands/", "config.rs"]),
+    ("clap", &["commands/", "config.rs", "main.rs"]),
     ("anyhow", &["commands/", "main.rs"]),
 ];
 
@@ -31,38 +31,60 @@ fn every_room_imports_only_the_rooms_it_may() {
     for file in rust_files(&src) {
         let place = file.strip_prefix(&src).expect("found below src").to_string_lossy().replace('\\', "/");
         let room = place.split(['/', '.']).next().expect("split yields at least one part").to_owned();
-        let text = fs::read_to_string(&file).expect("source files are readable");
-        for (number, line) in text.lines().enumerate() {
-            let code = line.split("//").next().expect("split yields at least one part");
-            if let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) {
-                for imported in words_after(code, "crate::") {
-                    let known = ROOMS.iter().any(|(name, _)| *name == imported);
-                    if known && imported != room && !allowed.contains(&imported) {
-                        broken.push(format!("{place}:{}: `{room}` may not import `{imported}`", number + 1));
-                    }
+        let code = without_comments(&fs::read_to_string(&file).expect("source files are readable"));
+        if let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) {
+            for imported in imported_rooms(&code) {
+                if imported != room && !allowed.contains(&imported) {
+                    broken.push(format!("{place}: `{room}` may not import `{imported}`"));
                 }
             }
-            for (outside, homes) in HOMES {
-                if names_crate(code, outside) && !homes.iter().any(|home| place.starts_with(home)) {
-                    broken.push(format!("{place}:{}: `{outside}` belongs in {homes:?}", number + 1));
-                }
+        }
+        for (outside, homes) in HOMES {
+            if names_crate(&code, outside) && !homes.iter().any(|home| place.starts_with(home)) {
+                broken.push(format!("{place}: `{outside}` belongs in {homes:?}"));
             }
         }
     }
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }
 
-/// The words that stand right behind each `marker`; `crate::{a, b}` yields both.
-fn words_after<'a>(code: &'a str, marker: &str) -> Vec<&'a str> {
+fn without_comments(text: &str) -> String {
+    let code = |line: &str| line.split("//").next().unwrap_or_default().to_owned();
+    text.lines().map(code).collect::<Vec<_>>().join("\n")
+}
+
+/// The rooms named by `crate::room` and by `use crate::{room::..., room}`, also over several lines.
+fn imported_rooms(code: &str) -> Vec<&str> {
     let mut words = Vec::new();
-    for (at, _) in code.match_indices(marker) {
+    for (at, marker) in code.match_indices("crate::") {
         let rest = &code[at + marker.len()..];
         match rest.strip_prefix('{') {
-            Some(group) => words.extend(group.split(['{', '}', ',']).map(first_word)),
+            Some(group) => words.extend(top_level_parts(group).into_iter().map(first_word)),
             None => words.push(first_word(rest)),
         }
     }
+    words.retain(|word| ROOMS.iter().any(|(name, _)| name == word));
     words
+}
+
+/// The parts between the commas of a `{...}` group that begins before `text`, up to its closing brace.
+fn top_level_parts(text: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut depth) = (Vec::new(), 0, 1);
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 || (depth == 1 && c == ',') {
+            parts.push(&text[start..at]);
+            start = at + 1;
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    parts
 }
 
 fn first_word(text: &str) -> &str {
@@ -77,6 +99,12 @@ fn names_crate(code: &str, outside: &str) -> bool {
         let before = code[..at].chars().next_back();
         !matches!(before, Some(c) if c == ':' || c == '_' || c.is_alphanumeric())
     })
+}
+
+#[test]
+fn groups_over_several_lines_are_read() {
+    let code = "use crate::{\n    plugin::{Entry, Folder},\n    task::Json,\n};\nlet x = crate::store::redis::Redis;";
+    assert_eq!(imported_rooms(code), ["plugin", "task", "store"]);
 }
 
 fn rust_files(folder: &Path) -> Vec<std::path::PathBuf> {

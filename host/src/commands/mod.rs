@@ -1,1 +1,53 @@
-//! commands
+//! One file per command line verb: its arguments and what it does. Only here is anything printed.
+//!
+//! Data goes to standard output, everything else to standard error.
+
+use clap::{Parser, Subcommand};
+
+mod call;
+mod exit;
+mod plugins;
+mod print;
+mod purge;
+mod queues;
+mod result;
+mod worker;
+
+pub use exit::Exit;
+
+/// Runs WebAssembly plugins as Celery tasks: sandboxed, fast, and none lost.
+#[derive(Debug, Parser)]
+#[command(name = "host", version, max_term_width = 100, args_override_self = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Worker(worker::Worker),
+    Call(call::Call),
+    Result(result::ResultOf),
+    Plugins(plugins::Plugins),
+    Queues(queues::Queues),
+    Purge(purge::Purge),
+}
+
+impl Cli {
+    /// Does what was typed.
+    pub fn execute(self) -> anyhow::Result<Exit> {
+        match self.command {
+            Command::Worker(worker) => worker.execute(),
+            Command::Call(call) => run(call.execute()),
+            Command::Result(result) => run(result.execute()),
+            Command::Plugins(plugins) => plugins.execute(),
+            Command::Queues(queues) => run(queues.execute()),
+            Command::Purge(purge) => run(purge.execute()),
+        }
+    }
+}
+
+/// Runs a short command to its end.
+fn run(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}

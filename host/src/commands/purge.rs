@@ -1,0 +1,54 @@
+//! `host purge`: throws away the messages that wait in queues.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use clap::Args;
+
+use super::{Exit, print};
+use crate::{config::StoreArgs, store, task::QueueName};
+
+/// Throw away all messages that wait in queues. There is no way back
+#[derive(Debug, Args)]
+pub struct Purge {
+    #[command(flatten)]
+    store: StoreArgs,
+
+    /// The queues to purge, with commas between
+    #[arg(short = 'Q', long, value_name = "A,B", value_delimiter = ',', default_value = "celery")]
+    queues: Vec<QueueName>,
+
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+}
+
+impl Purge {
+    pub(super) async fn execute(self) -> anyhow::Result<Exit> {
+        let names: Vec<&str> = self.queues.iter().map(QueueName::as_str).collect();
+        if !self.force && !confirmed(&names.join(", "))? {
+            return Ok(Exit::Failure);
+        }
+        let store = self.store.open(store::Options::default()).await?;
+        let mut purged = 0;
+        for queue in &self.queues {
+            purged += store.broker.purge(queue).await?;
+        }
+        print::line(match purged {
+            0 => "No messages purged.".to_owned(),
+            1 => "Purged 1 message.".to_owned(),
+            n => format!("Purged {n} messages."),
+        });
+        Ok(Exit::Success)
+    }
+}
+
+/// Asks on the terminal. Without one there is nobody to ask, so nothing is done.
+fn confirmed(queues: &str) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        anyhow::bail!("refusing to purge {queues} without being asked twice: add --force");
+    }
+    write!(io::stderr(), "Throw away all messages in {queues}? (yes/no) ")?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
+}

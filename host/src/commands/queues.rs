@@ -1,0 +1,55 @@
+//! `host queues`: how many messages wait, are held by workers, and are dead.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Exit, print};
+use crate::{config::StoreArgs, store, task::QueueName};
+
+/// Show how many messages wait in each queue
+#[derive(Debug, Args)]
+pub struct Queues {
+    #[command(flatten)]
+    store: StoreArgs,
+
+    /// The queues to show, with commas between [default: all that are known]
+    #[arg(short = 'Q', long, value_name = "A,B", value_delimiter = ',')]
+    queues: Vec<QueueName>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Queues {
+    pub(super) async fn execute(self) -> anyhow::Result<Exit> {
+        let store = self.store.open(store::Options::default()).await?;
+        let names = if self.queues.is_empty() { known(&store).await? } else { self.queues.clone() };
+        let mut lengths = Vec::new();
+        for name in names {
+            lengths.push((name.to_string(), store.broker.length(&name).await?));
+        }
+        let (held, dead) = (store.broker.held().await?, store.broker.dead_letters().await?);
+        if self.json {
+            let queues: serde_json::Map<_, _> =
+                lengths.into_iter().map(|(name, n)| (name, n.into())).collect();
+            print::json(&json!({"queues": queues, "held": held, "dead_letters": dead}));
+        } else {
+            let mut rows = vec![["queue".to_owned(), "messages".to_owned()]];
+            rows.extend(lengths.into_iter().map(|(name, length)| [name, length.to_string()]));
+            print::table(&rows);
+            print::line(format!("\nheld by workers: {held}\ndead letters: {dead}"));
+        }
+        Ok(Exit::Success)
+    }
+}
+
+/// All queues that the store knows, and the default queue even if nothing was ever sent to it.
+async fn known(store: &store::Store) -> anyhow::Result<Vec<QueueName>> {
+    let mut names = store.broker.queues().await?;
+    let default = QueueName::new("celery")?;
+    if !names.contains(&default) {
+        names.insert(0, default);
+    }
+    Ok(names)
+}

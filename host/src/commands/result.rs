@@ -1,0 +1,97 @@
+//! `host result`: what is known of a task.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Exit, print};
+use crate::{
+    client::Client,
+    config::{self, StoreArgs},
+    protocol::{repr, result::StoredMeta},
+    store,
+    task::{State, TaskId},
+};
+
+/// Show the state and result of a task
+#[derive(Debug, Args)]
+pub struct ResultOf {
+    /// The task's id, as `host call` printed it
+    id: TaskId,
+
+    #[command(flatten)]
+    store: StoreArgs,
+
+    /// Wait until the task has ended
+    #[arg(short, long)]
+    wait: bool,
+
+    /// Give up waiting after this many seconds
+    #[arg(long, value_name = "SECONDS", requires = "wait", value_parser = config::seconds)]
+    timeout: Option<Duration>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl ResultOf {
+    pub(super) async fn execute(self) -> anyhow::Result<Exit> {
+        let store = self.store.open(store::Options::default()).await?;
+        let client = Client::new(store);
+        if self.wait {
+            return wait(&client, &self.id, self.timeout, self.json).await;
+        }
+        match client.result(&self.id).await? {
+            Some(meta) => Ok(show(&meta, self.json)),
+            None => {
+                match self.json {
+                    true => {
+                        print::json(&json!({"task_id": self.id.as_str(), "status": State::Pending.as_str()}))
+                    }
+                    false => print::line(State::Pending.as_str()),
+                }
+                Ok(Exit::Unavailable)
+            }
+        }
+    }
+}
+
+/// Waits for the end of a task and shows it.
+pub(super) async fn wait(
+    client: &Client,
+    id: &TaskId,
+    patience: Option<Duration>,
+    json: bool,
+) -> anyhow::Result<Exit> {
+    Ok(show(&client.wait(id, patience).await?, json))
+}
+
+/// Prints a result: `SUCCESS 0.5`, or `FAILURE ZeroDivisionError('division by zero')` with the traceback on standard error.
+fn show(meta: &StoredMeta, json: bool) -> Exit {
+    if json {
+        print::json(&json!({
+            "task_id": meta.id.as_str(),
+            "status": meta.state.as_str(),
+            "result": meta.result,
+            "traceback": meta.traceback,
+            "date_done": meta.date_done,
+        }));
+    } else {
+        match &meta.exception {
+            Some(exception) => {
+                print::line(format!("{} {}", meta.state.as_str(), repr::exception(exception)));
+                if let Some(traceback) = &meta.traceback {
+                    print::aside(traceback.trim_end());
+                }
+            }
+            None => print::line(format!("{} {}", meta.state.as_str(), meta.result)),
+        }
+    }
+    match meta.state {
+        State::Success => Exit::Success,
+        State::Failure | State::Revoked => Exit::Failure,
+        _ => Exit::Unavailable,
+    }
+}
