@@ -1,0 +1,256 @@
+//! An unmodified Python client, in two versions, cannot tell `host` from a Python worker.
+//!
+//! The client is the tutorial's `app.py`, as it stands there. What these tests expect they also expect of Celery's own
+//! worker: see [`a_python_worker_gives_the_same_answers`].
+
+use serde_json::{Value, json};
+
+use crate::support::{Celery, PythonWorker, Task, TestHost, TestRedis, guests};
+
+/// What a client does, and what it sees, whoever the worker is.
+fn conversations() -> Vec<(&'static str, Value)> {
+    vec![
+        // The tutorial.
+        (
+            "task = divide.delay(1, 2)
+             [task.get(timeout=20), task.state, task.result, task.successful()]",
+            json!([0.5, "SUCCESS", 0.5, true]),
+        ),
+        (
+            "task = divide.delay(1, 0)
+             error = raised(task.get, timeout=20)
+             [error, task.state, isinstance(task.result, ZeroDivisionError), str(task.result)]",
+            json!(["builtins.ZeroDivisionError('division by zero')", "FAILURE", true, "division by zero"]),
+        ),
+        (
+            "task = divide.delay(1, 0)
+             raised(task.get, timeout=20)
+             lines = task.traceback.splitlines()
+             [lines[0], lines[-1]]",
+            json!(["Traceback (most recent call last):", "ZeroDivisionError: division by zero"]),
+        ),
+        (
+            "task = celery.send_task('app.divide', [1, 2], {'sleep': 0.5})
+             [task.state, task.ready(), task.get(timeout=20), task.state]",
+            json!(["PENDING", false, 0.5, "SUCCESS"]),
+        ),
+        (
+            "task = celery.send_task('app.divide', [1, 2], {'sleep': 2})
+             raised(task.get, timeout=0.2)",
+            json!("celery.exceptions.TimeoutError('The operation timed out.')"),
+        ),
+        // The same result, asked for by its id alone.
+        ("Result(divide.delay(1, 4).id).get(timeout=20)", json!(0.25)),
+        ("divide.delay(y=4, x=1).get(timeout=20)", json!(0.25)),
+        // The client waits for a message from Redis and does not ask again and again.
+        (
+            "def gets():
+                 return celery.backend.client.info('commandstats').get('cmdstat_get', {}).get('calls', 0)
+             task = celery.send_task('app.divide', [1, 2], {'sleep': 1})
+             before = gets()
+             task.get(timeout=20)
+             gets() - before < 5",
+            json!(true),
+        ),
+        (
+            "task = divide.delay(1, 2)
+             task.get(timeout=20)
+             [task.children, task.date_done.utcoffset().total_seconds(), task.traceback]",
+            json!([[], 0.0, null]),
+        ),
+        (
+            "task = divide.delay(1, 2)
+             task.get(timeout=20)
+             task.forget()
+             Result(task.id).state",
+            json!("PENDING"),
+        ),
+        // Wrong calls.
+        (
+            "raised(celery.send_task('app.divide', [1]).get, timeout=20)",
+            json!("builtins.TypeError(\"divide() missing 1 required positional argument: 'y'\")"),
+        ),
+        (
+            "raised(celery.send_task('app.divide').get, timeout=20)",
+            json!("builtins.TypeError(\"divide() missing 2 required positional arguments: 'x' and 'y'\")"),
+        ),
+        (
+            "raised(celery.send_task('app.divide', [1, 2, 3, 4]).get, timeout=20)",
+            json!("builtins.TypeError('divide() takes from 2 to 3 positional arguments but 4 were given')"),
+        ),
+        (
+            "raised(celery.send_task('app.divide', [1, 2], {'z': 3}).get, timeout=20)",
+            json!("builtins.TypeError(\"divide() got an unexpected keyword argument 'z'\")"),
+        ),
+        (
+            "raised(celery.send_task('app.divide', [1, 2], {'x': 3}).get, timeout=20)",
+            json!("builtins.TypeError(\"divide() got multiple values for argument 'x'\")"),
+        ),
+        (
+            "error = raised(celery.send_task('app.nothing').get, timeout=20)
+             [type(error).__module__, type(error).__name__, error.args]",
+            json!(["celery.exceptions", "NotRegistered", ["app.nothing"]]),
+        ),
+        // When.
+        (
+            "import time
+             begin = time.monotonic()
+             divide.apply_async((1, 2), countdown=1).get(timeout=20)
+             time.monotonic() - begin >= 1",
+            json!(true),
+        ),
+        (
+            "task = divide.apply_async((1, 2), expires=-1)
+             [raised(task.get, timeout=20), task.state]",
+            json!(["celery.exceptions.TaskRevokedError('expired')", "REVOKED"]),
+        ),
+        // Options that change the message but not the answer.
+        ("divide.apply_async((1, 2), compression='zlib').get(timeout=20)", json!(0.5)),
+        ("divide.apply_async((1, 2), priority=9).get(timeout=20)", json!(0.5)),
+        ("divide.apply_async((1, 2), headers={'trace': 'abc'}, shadow='halve').get(timeout=20)", json!(0.5)),
+        ("divide.apply_async((1, 2), task_id='any text: even this').get(timeout=20)", json!(0.5)),
+        ("[r.get(timeout=20) for r in [divide.delay(1, n) for n in (1, 2, 4)]]", json!([1.0, 0.5, 0.25])),
+    ]
+}
+
+#[test]
+fn every_client_reads_from_host_what_it_would_read_from_python() {
+    let redis = TestRedis::start();
+    let _host = TestHost::start(&redis, &[("app", guests::DIVIDE)]);
+    for celery in Celery::BOTH {
+        converse(celery, &redis);
+    }
+}
+
+/// The control: without it, these tests would only say what we believe of Celery.
+#[test]
+fn a_python_worker_gives_the_same_answers() {
+    for celery in Celery::BOTH {
+        let redis = TestRedis::start();
+        let _worker = PythonWorker::start(celery, &redis);
+        converse(celery, &redis);
+        // The messages that the other tests send are Celery's own too.
+        let task = Task::new("app.divide", json!([1])).kwargs(json!({"y": 2})).priority(9);
+        assert_eq!(redis.answer(&redis.send(&task)).to_string(), "SUCCESS 0.5");
+        assert_eq!(
+            redis.run("app.divide", json!([1, 0])).to_string(),
+            "FAILURE builtins.ZeroDivisionError: division by zero"
+        );
+    }
+}
+
+fn converse(celery: Celery, redis: &TestRedis) {
+    let (code, expected): (Vec<_>, Vec<_>) = conversations().into_iter().unzip();
+    // Python minds where a line begins.
+    let code: Vec<_> = code.iter().map(|code| code.replace(INDENT, "\n")).collect();
+    let code: Vec<_> = code.iter().map(String::as_str).collect();
+    for ((code, seen), expected) in code.iter().zip(celery.evaluate_each(redis, &code)).zip(expected) {
+        assert_eq!(seen, expected, "{celery:?}:\n{code}");
+    }
+}
+
+/// How the lines of the conversations are indented here.
+const INDENT: &str = "\n             ";
+
+#[test]
+fn a_value_of_the_wrong_type_is_a_type_error_that_names_it() {
+    let redis = TestRedis::start();
+    let _host = TestHost::start(&redis, &[("app", guests::DIVIDE)]);
+    for celery in Celery::BOTH {
+        let seen = celery.evaluate(&redis, "raised(divide.delay('one', 2).get, timeout=20)");
+        assert_eq!(seen, "builtins.TypeError(\"divide() argument 'x' must be float, not str\")");
+    }
+}
+
+#[test]
+fn a_division_by_the_machine_itself_fails_as_a_zero_division_error_too() {
+    let redis = TestRedis::start();
+    let _host = TestHost::start(&redis, &[("app", guests::DIVIDE)]);
+    for celery in Celery::BOTH {
+        let seen = celery.evaluate(
+            &redis,
+            "task = celery.send_task('app.integer_divide', [1, 0])\n\
+             error = raised(task.get, timeout=20)\n\
+             [error, 'machine_divide' in task.traceback]",
+        );
+        assert_eq!(seen, json!(["builtins.ZeroDivisionError('division by zero')", true]));
+    }
+}
+
+#[test]
+fn time_limits_are_the_exceptions_that_python_knows() {
+    let redis = TestRedis::start();
+    let _host = TestHost::start(&redis, &[("observe", guests::OBSERVE)]);
+    for celery in Celery::BOTH {
+        let seen = celery.evaluate(
+            &redis,
+            "from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded\n\
+             hard = celery.send_task('observe.sleep_for', [60], time_limit=0.5)\n\
+             soft = celery.send_task('observe.sleep_for', [60], soft_time_limit=0.5)\n\
+             hard, soft = raised(hard.get, timeout=20), raised(soft.get, timeout=20)\n\
+             [isinstance(hard, TimeLimitExceeded), hard.args, isinstance(soft, SoftTimeLimitExceeded), soft.args]",
+        );
+        assert_eq!(seen, json!([true, [0.5], true, []]));
+    }
+}
+
+#[test]
+fn a_client_reads_the_progress_of_a_running_task() {
+    let redis = TestRedis::start();
+    let _host = TestHost::start(&redis, &[("observe", guests::OBSERVE)]);
+    for celery in Celery::BOTH {
+        let seen = celery.evaluate(
+            &redis,
+            "import time\n\
+             task = celery.send_task('observe.report', ['PROGRESS', {'done': 3, 'of': 10}, 2])\n\
+             while task.state == 'PENDING':\n    time.sleep(0.01)\n\
+             [task.state, task.info, task.get(timeout=20), task.state]",
+        );
+        assert_eq!(seen, json!(["PROGRESS", {"done": 3, "of": 10}, null, "SUCCESS"]));
+    }
+}
+
+#[test]
+fn a_task_whose_result_is_ignored_stores_none() {
+    let redis = TestRedis::start();
+    let host = TestHost::start(&redis, &[("app", guests::DIVIDE)]);
+    for celery in Celery::BOTH {
+        let id = celery.evaluate(&redis, "divide.apply_async((1, 2), ignore_result=True).id");
+        redis.wait_until_idle();
+        assert!(redis.stored(id.as_str().unwrap()).is_none());
+        assert!(host.output().contains(id.as_str().unwrap()), "it ran, and the log says so");
+    }
+}
+
+#[test]
+fn the_most_urgent_of_a_clients_tasks_run_first() {
+    let redis = TestRedis::start();
+    let plugins = [("app", guests::DIVIDE)];
+    for celery in Celery::BOTH {
+        let ids =
+            celery.evaluate(&redis, "[divide.apply_async((1, 2), priority=p).id for p in (9, 0, 6, 3, 0)]");
+        let ids: Vec<_> = ids.as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+        let _host = TestHost::start_with(&redis, &plugins, &["--concurrency", "1"]);
+        let mut done: Vec<_> =
+            ids.iter().map(|id| (redis.answer(id).meta["date_done"].to_string(), *id)).collect();
+        done.sort();
+        let order: Vec<_> = done.into_iter().map(|(_, id)| id).collect();
+        assert_eq!(order, [ids[1], ids[4], ids[3], ids[2], ids[0]]);
+    }
+}
+
+#[test]
+fn a_client_sends_to_two_queues_and_one_worker_serves_both() {
+    let redis = TestRedis::start();
+    let _host = TestHost::start_with(&redis, &[("app", guests::DIVIDE)], &["-Q", "celery,urgent"]);
+    for celery in Celery::BOTH {
+        let seen = celery.evaluate(
+            &redis,
+            "[divide.apply_async((1, 2), queue=queue).get(timeout=20) for queue in ('urgent', 'celery')]",
+        );
+        assert_eq!(seen, json!([0.5, 0.5]));
+    }
+    let elsewhere = redis.send(&Task::new("app.divide", json!([1, 2])).queue("elsewhere"));
+    redis.run("app.divide", json!([1, 2]));
+    assert!(redis.stored(&elsewhere).is_none(), "a queue that was not asked for is left alone");
+}

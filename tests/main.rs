@@ -1,0 +1,51 @@
+//! End to end: the built `host`, a real Redis, real Celery clients. `tests/run` runs it all.
+//!
+//! - [`celery_compat`]: an unmodified Python client, in two versions, cannot tell `host` from a Python worker.
+//! - [`results`]: what is stored for a task, in every shape of plugin and every type of value.
+//! - [`limits`]: whatever a guest does, only its own task fails, in time and by a name.
+//! - [`delivery`]: the order of messages, and that none is lost when the worker or Redis dies.
+//! - [`hostile`]: messages that no client should send neither stop the worker nor block the queue.
+//! - [`plugins`]: plugins come, change and go while the worker runs.
+//! - [`shutdown`]: what a worker does with its tasks when it is asked to end.
+//! - [`cli`]: the command line: what it prints and how it exits.
+//! - [`memory`]: a worker does not grow.
+
+#[cfg(test)]
+mod celery_compat;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod delivery;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod plugins;
+#[cfg(test)]
+mod results;
+#[cfg(test)]
+mod shutdown;
+#[cfg(test)]
+mod support;
+
+/// A guest that no test runs is dead weight, or a forgotten test.
+#[test]
+fn every_guest_is_run_by_a_test() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
+    let mut tests = String::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "rs") {
+            tests += &std::fs::read_to_string(path).unwrap();
+        }
+    }
+    for name in artifacts::NAMES {
+        assert!(
+            tests.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == *name),
+            "no test uses the guest {name}"
+        );
+    }
+}

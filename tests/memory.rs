@@ -1,0 +1,48 @@
+//! A worker does not grow.
+
+use serde_json::json;
+
+use crate::support::{Task, TestHost, TestRedis, guests};
+
+#[test]
+fn a_hundred_thousand_tasks_leave_the_memory_where_it_was_after_ten_thousand() {
+    let redis = TestRedis::start_alone();
+    let plugins = [
+        ("app", guests::DIVIDE),
+        ("echo", guests::ECHO),
+        ("misbehave", guests::MISBEHAVE),
+        ("numbers", guests::NUMBERS),
+        ("command", guests::CAT),
+    ];
+    let host = TestHost::start_with(&redis, &plugins, &["-l", "warning"]);
+    run(&redis, 10_000);
+    let early = host.resident_memory();
+    for _ in 0..9 {
+        run(&redis, 10_000);
+    }
+    let late = host.resident_memory();
+    assert!(late * 10 <= early * 11, "{early} KiB after 10,000 tasks, {late} KiB after 100,000");
+}
+
+/// Runs so many tasks of all kinds: good and bad, small and large, known and unknown.
+fn run(redis: &TestRedis, count: usize) {
+    let large = json!({"text": "x".repeat(20_000)});
+    let kinds = [
+        ("app.divide", json!([1, 2])),
+        ("app.divide", json!([1, 0])),
+        ("app.integer_divide", json!([1, 0])),
+        ("app.divide", json!(["one"])),
+        ("echo.any", large),
+        ("echo.rest", json!(["a", 1, 2, 3])),
+        ("misbehave.panic", json!(["again"])),
+        ("numbers.add", json!([1, 2])),
+        ("command", json!([1, 2])),
+        ("app.nothing", json!([])),
+    ];
+    let tasks: Vec<_> =
+        kinds.iter().cycle().take(count).map(|(name, args)| Task::new(name, args.clone())).collect();
+    redis.send_all(&tasks);
+    redis.wait_for_all(&tasks);
+    // Results are not what is measured; away with them, for the sake of the machine.
+    redis.ask::<()>(&["FLUSHDB"]);
+}

@@ -1,0 +1,68 @@
+//! What a worker does with its tasks when it is asked to end.
+
+use serde_json::json;
+
+use crate::support::{Task, TestHost, TestRedis, eventually, guests};
+
+#[test]
+fn a_warm_shutdown_ends_what_runs_and_leaves_the_rest_in_the_queue() {
+    for signal in ["TERM", "INT"] {
+        let redis = TestRedis::start();
+        let mut host = TestHost::start_with(&redis, &[("observe", guests::OBSERVE)], &["-c", "1"]);
+        let (runs, waits) = (running(&redis, 1.0), redis.send(&Task::new("observe.sleep_for", json!([0]))));
+        host.signal(signal);
+        assert!(host.wait().success(), "{signal}");
+        assert_eq!(redis.stored(&runs).unwrap().to_string(), "SUCCESS null", "{signal}");
+        assert!(redis.stored(&waits).is_none(), "{signal}: it was not begun any more");
+        assert_eq!(redis.ask::<u64>(&["LLEN", "celery"]), 1, "{signal}: it waits for another worker");
+        assert_eq!(redis.ask::<u64>(&["HLEN", "unacked"]), 0, "{signal}: nothing is held any more");
+    }
+}
+
+#[test]
+fn a_cold_shutdown_puts_back_what_runs_at_once() {
+    for signals in [&["QUIT"][..], &["INT", "INT"], &["TERM", "QUIT"]] {
+        let redis = TestRedis::start();
+        let mut host = TestHost::start(&redis, &[("observe", guests::OBSERVE)]);
+        let runs = running(&redis, 50.0);
+        if let [first, _] = signals {
+            host.signal(first);
+            host.wait_for("Warm shutdown");
+        }
+        host.signal(signals[signals.len() - 1]);
+        host.wait();
+        assert_eq!(redis.stored(&runs).unwrap().status, "PROGRESS", "{signals:?}: it did not end");
+        assert_eq!(redis.ask::<u64>(&["LLEN", "celery"]), 1, "{signals:?}: its message is back in the queue");
+        assert_eq!(redis.ask::<u64>(&["HLEN", "unacked"]), 0, "{signals:?}");
+        let message: String = redis.ask(&["LINDEX", "celery", "-1"]);
+        let message: serde_json::Value = serde_json::from_str(&message).unwrap();
+        assert_eq!(message["headers"]["redelivered"], true, "{signals:?}: and says so");
+    }
+}
+
+#[test]
+fn a_task_put_back_by_one_worker_is_run_by_the_next() {
+    let redis = TestRedis::start();
+    let mut host = TestHost::start(&redis, &[("observe", guests::OBSERVE)]);
+    let runs = running(&redis, 2.0);
+    host.signal("QUIT");
+    host.wait();
+    host.start_again();
+    assert_eq!(redis.answer(&runs).to_string(), "SUCCESS null");
+}
+
+#[test]
+fn a_warm_shutdown_ends_while_redis_is_away() {
+    let mut redis = TestRedis::start();
+    let mut host = TestHost::start(&redis, &[("observe", guests::OBSERVE)]);
+    redis.stop();
+    host.signal("TERM");
+    host.wait();
+}
+
+/// A task that runs, for so many seconds.
+fn running(redis: &TestRedis, seconds: f64) -> String {
+    let id = redis.send(&Task::new("observe.report", json!(["PROGRESS", null, seconds])));
+    eventually("the task runs", || redis.stored(&id));
+    id
+}
