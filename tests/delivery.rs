@@ -108,6 +108,26 @@ fn the_worker_goes_on_when_redis_hung() {
 }
 
 #[test]
+fn after_an_outage_no_worker_takes_another_for_dead() {
+    let redis = TestRedis::start();
+    let plugins = [("observe", guests::OBSERVE)];
+    let first = TestHost::start_with(&redis, &plugins, &["-n", "first@%h"]);
+    let second = TestHost::start_with(&redis, &plugins, &["-n", "second@%h"]);
+    let tasks: Vec<_> = (0..20).map(|_| Task::new("observe.sleep_for", json!([25]))).collect();
+    redis.send_all(&tasks);
+    eventually("all run", || (redis.ask::<usize>(&["HLEN", "unacked"]) == tasks.len()).then_some(()));
+    // Longer than a lease: when Redis is back no worker has a heartbeat.
+    redis.freeze();
+    thread::sleep(Duration::from_secs(12));
+    redis.thaw();
+    redis.wait_for_all(&tasks);
+    for host in [first, second] {
+        let log = host.output();
+        assert!(!log.contains("put back") && !log.contains("another worker"), "{log}");
+    }
+}
+
+#[test]
 fn an_expired_task_is_not_run() {
     let redis = TestRedis::start();
     let _host = TestHost::start(&redis, &[("app", guests::DIVIDE)]);

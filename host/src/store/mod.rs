@@ -139,9 +139,9 @@ pub trait Broker: Send + Sync + 'static {
     /// may have been settled; asking again is safe and answers [`Settled::NotHeld`] for those.
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError>;
 
-    /// Tells the others that this owner lives, for the given time, and that it still holds `held`. Taking says so too, but
-    /// only for some seconds: an owner that holds anything must beat.
-    async fn beat(&self, lease: Duration, held: &[Tag]) -> Result<(), StoreError>;
+    /// Tells the others that this owner lives, for the given time, and that it still holds what it has taken and not
+    /// settled. Taking says so too, but only for some seconds: an owner that holds anything must beat.
+    async fn beat(&self, lease: Duration) -> Result<(), StoreError>;
 
     /// Gives up the owner's heartbeat; what it still holds is restored by the next [`Broker::restore`].
     async fn leave(&self) -> Result<(), StoreError>;
@@ -169,8 +169,8 @@ pub trait Broker: Send + Sync + 'static {
 /// Results.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
-    /// Stores and announces a state of a task that still runs (STARTED, PROGRESS).
-    /// A stored SUCCESS stays.
+    /// Stores and announces a state of a task that still runs (STARTED, PROGRESS). A stored SUCCESS stays, and so does any
+    /// other end of the task.
     async fn store(&self, result: &StoredResult) -> Result<(), StoreError>;
 
     /// The stored JSON text, if there is one.

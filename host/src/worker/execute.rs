@@ -17,22 +17,33 @@ use crate::{
         message::{self, Refusal},
         repr, result,
     },
-    sandbox::{Call, Context, ProgressSink, Run, TimeLimits},
+    sandbox::{Call, ProgressSink, Run, TimeLimits},
     store::{Delivery, Fate, Settled, Settlement, StoredResult, Tag},
     task::{Exception, Failure, Outcome, Request, State, TaskId},
 };
 
 /// Runs the task that a message asks for and settles the delivery. Every path through here ends in a settlement.
+///
+/// The slot is given back once the settlement is handed over, not before: when the store is slower than the guests, results do
+/// not pile up in memory.
 pub(super) async fn execute(worker: Arc<Worker>, delivery: Delivery, slot: OwnedSemaphorePermit) {
     let tag = delivery.tag.clone();
     let known = OnceLock::new();
-    let end = match AssertUnwindSafe(live(&worker, delivery, slot, &known)).catch_unwind().await {
-        Ok(end) => end,
-        Err(_) => panicked(known.into_inner()),
+    let mut slot = Some(slot);
+    let life = async {
+        let end = live(&worker, delivery, &mut slot, &known).await;
+        (settlement(tag.clone(), &end), end)
     };
-    let settlement = settlement(tag, &end);
-    let settled = worker.settler.commit(settlement).await;
-    report(&end, settled);
+    let (settlement, end) = match AssertUnwindSafe(life).catch_unwind().await {
+        Ok(settled) => settled,
+        Err(_) => {
+            let end = panicked(known.into_inner());
+            (settlement(tag, &end), end)
+        }
+    };
+    let answer = worker.settler.submit(settlement).await;
+    drop(slot);
+    report(&end, answer.await.ok());
 }
 
 /// How a delivery ended.
@@ -45,11 +56,18 @@ enum End {
     Interrupted { request: Arc<Request> },
 }
 
-/// From message to end, without touching the broker. The request is put into `known` as soon as it is read.
+impl End {
+    /// The end of a task that was not run.
+    fn without_run(request: Arc<Request>, outcome: Outcome) -> Self {
+        Self::Ended { request, outcome, wall: Duration::ZERO }
+    }
+}
+
+/// From message to end, without settling. The request is put into `known` as soon as it is read.
 async fn live(
     worker: &Arc<Worker>,
     delivery: Delivery,
-    slot: OwnedSemaphorePermit,
+    slot: &mut Option<OwnedSemaphorePermit>,
     known: &OnceLock<Arc<Request>>,
 ) -> End {
     let request = match message::decode(&delivery.message, &worker.options.messages) {
@@ -59,23 +77,23 @@ async fn live(
     drop(delivery);
     tracing::info!("Task {}[{}] received", request.task, request.id);
 
-    if let Some(outcome) = expired(&request) {
-        return End::Ended { request, outcome, wall: Duration::ZERO };
+    if let Some(outcome) = expired(&request).or_else(|| unsupported(&request)) {
+        return End::without_run(request, outcome);
     }
-    let Some(slot) = wait_until_due(worker, &request, slot).await else {
+    if !wait_until_due(worker, &request, slot).await {
         return End::Interrupted { request };
-    };
+    }
     if let Some(outcome) = expired(&request) {
-        return End::Ended { request, outcome, wall: Duration::ZERO };
+        return End::without_run(request, outcome);
     }
     let Some(entry) = worker.registry.find(&request.task) else {
         let outcome = not_registered(&request);
-        return End::Ended { request, outcome, wall: Duration::ZERO };
+        return End::without_run(request, outcome);
     };
 
-    let Some(run) = run(worker, &entry, &request).await else { return End::Interrupted { request } };
-    drop(slot);
-
+    let Some(run) = run(worker, &entry, &request).await else {
+        return End::Interrupted { request };
+    };
     log_output(&request, &run);
     End::Ended { request, outcome: run.outcome, wall: run.wall }
 }
@@ -83,18 +101,7 @@ async fn live(
 /// Runs the function; `None` when a cold shutdown stopped it.
 async fn run(worker: &Arc<Worker>, entry: &Entry, request: &Arc<Request>) -> Option<Run> {
     let call = Call {
-        args: request.args.clone(),
-        kwargs: request.kwargs.clone(),
-        context: Context {
-            id: request.id.clone(),
-            task: request.task.clone(),
-            retries: request.retries,
-            root_id: request.root_id.clone(),
-            parent_id: request.parent_id.clone(),
-            group_id: request.group_id.clone(),
-            headers: request.headers.clone(),
-            properties: request.properties.clone(),
-        },
+        request: request.clone(),
         limits: limits(worker, request),
         progress: progress_sink(worker.clone(), request.id.clone()),
     };
@@ -112,26 +119,37 @@ fn limits(worker: &Worker, request: &Request) -> TimeLimits {
     TimeLimits { hard, soft }
 }
 
-/// Waits for the request's eta. The slot is given up meanwhile; the delivery stays held. `None` on a shutdown.
-async fn wait_until_due(
-    worker: &Worker,
-    request: &Request,
-    slot: OwnedSemaphorePermit,
-) -> Option<OwnedSemaphorePermit> {
+/// Waits for the request's eta. The slot is given up meanwhile; the delivery stays held. `false` on a shutdown.
+async fn wait_until_due(worker: &Worker, request: &Request, slot: &mut Option<OwnedSemaphorePermit>) -> bool {
     let Some(early) = request.eta.and_then(|eta| Duration::try_from(eta - Timestamp::now()).ok()) else {
-        return Some(slot);
+        return true;
     };
-    drop(slot);
+    *slot = None;
+    let due = async {
+        tokio::time::sleep(early).await;
+        worker.slots.clone().acquire_owned().await.ok()
+    };
     tokio::select! {
-        () = tokio::time::sleep(early) => worker.slots.clone().acquire_owned().await.ok(),
-        () = worker.shutdown.requested() => None,
+        biased;
+        () = worker.shutdown.requested() => {}
+        free = due => *slot = free,
     }
+    slot.is_some()
 }
 
 fn expired(request: &Request) -> Option<Outcome> {
     let expires = request.expires?;
     let revoked = || Exception::new("celery.exceptions", "TaskRevokedError", vec!["expired".into()]);
     (Timestamp::now() > expires).then(|| Outcome::Revoked(revoked()))
+}
+
+/// A task that is one of several is refused while only single tasks are understood: run alone it would look done, and
+/// the others would never come.
+fn unsupported(request: &Request) -> Option<Outcome> {
+    let part = message::canvas_part(&request.embed)?;
+    let text = format!("host does not run canvases yet, and this message has a {part}; send the task alone");
+    let exception = Exception::builtin("NotImplementedError", text);
+    Some(Outcome::Failure(Failure::without_traceback(exception)))
 }
 
 fn not_registered(request: &Request) -> Outcome {
@@ -151,7 +169,7 @@ fn panicked(request: Option<Arc<Request>>) -> End {
         Some(request) => {
             let exception = Exception::builtin("SystemError", text);
             let outcome = Outcome::Failure(Failure::without_traceback(exception));
-            End::Ended { request, outcome, wall: Duration::ZERO }
+            End::without_run(request, outcome)
         }
         None => End::Refused { id: None, exception: None, reason: text.to_owned() },
     }
@@ -199,10 +217,14 @@ fn settlement(tag: Tag, end: &End) -> Settlement {
 
 /// Says in the log how it ended, in Celery's words.
 fn report(end: &End, settled: Option<Settled>) {
-    if settled == Some(Settled::NotHeld) {
-        tracing::warn!(
-            "a delivery had gone to another worker before it ended here; its result is not stored"
-        );
+    match settled {
+        Some(Settled::Done) => {}
+        Some(Settled::NotHeld) => {
+            tracing::warn!(
+                "a delivery had gone to another worker before it ended here; what follows is not stored"
+            );
+        }
+        None => tracing::warn!("the store was not reached before the shutdown; what follows is not stored"),
     }
     match end {
         End::Ended { request, outcome, wall } => {
@@ -237,14 +259,21 @@ fn report(end: &End, settled: Option<Settled>) {
     }
 }
 
-/// Passes on what the guest printed.
+/// The most lines that one run gets into the log.
+const MOST_LOGGED_LINES: usize = 100;
+
+/// Passes on the end of what the guest printed.
 fn log_output(request: &Request, run: &Run) {
-    let output = &run.output;
-    if output.tail.is_empty() {
+    if !tracing::enabled!(tracing::Level::INFO) {
         return;
     }
-    let cut = if output.dropped > 0 { format!("[{} bytes cut] ", output.dropped) } else { String::new() };
-    for line in output.tail.lines() {
-        tracing::info!("{}[{}]: {cut}{line}", request.task, request.id);
+    let (task, id, output) = (&request.task, &request.id, &run.output);
+    let lines: Vec<&str> = output.tail.lines().collect();
+    let shown = &lines[lines.len().saturating_sub(MOST_LOGGED_LINES)..];
+    if shown.len() < lines.len() || output.dropped > 0 {
+        tracing::info!("{task}[{id}] printed more; this is the end of it");
+    }
+    for line in shown {
+        tracing::info!("{task}[{id}]: {line}");
     }
 }

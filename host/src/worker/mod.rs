@@ -9,11 +9,13 @@
 //! What it takes from a queue it holds in the broker's record until the result is stored. It never throws a message away
 //! without either a result or a dead letter.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinHandle,
 };
 use tokio_util::task::TaskTracker;
 
@@ -30,8 +32,9 @@ mod outage;
 mod settle;
 mod shutdown;
 
+use lease::Lease;
 use outage::Outage;
-use settle::{Held, Settler};
+use settle::{Commits, Settler};
 pub use shutdown::Shutdown;
 
 /// What a worker is told to do.
@@ -58,7 +61,7 @@ pub struct Worker {
     registry: Arc<Registry>,
     shutdown: Shutdown,
     settler: Settler,
-    held: Arc<Held>,
+    lease: Lease,
     slots: Arc<Semaphore>,
 }
 
@@ -66,62 +69,81 @@ pub struct Worker {
 const MOST_AT_ONCE: usize = 200;
 
 impl Worker {
-    /// Puts the parts together. Must be called on the runtime that is to talk to the store.
-    pub fn new(options: Options, store: Store, registry: Arc<Registry>, shutdown: Shutdown) -> Self {
-        let held = Arc::new(Held::default());
-        let settler = Settler::start(store.broker.clone(), held.clone(), shutdown.clone());
-        let slots = Arc::new(Semaphore::new(options.concurrency));
-        Self { options, store, registry, shutdown, settler, held, slots }
-    }
-
     /// Works until told to shut down, then leaves nothing behind: what was running has ended or, on a cold shutdown, is
-    /// back on its queue. Guests run on `guests`, so that a flood of them delays neither the store nor the
-    /// heartbeat. `on_ready` is called once, before the first message is taken.
+    /// back on its queue. Must be called on the runtime that is to talk to the store; guests run on `guests`, so that a flood
+    /// of them delays neither the store nor the heartbeat. `on_ready` is called once, before the first message is taken.
     ///
     /// Fails only if the store cannot be reached at the start.
-    pub async fn run(self, guests: Handle, on_ready: impl FnOnce()) -> Result<(), StoreError> {
-        lease::announce(&self).await?;
-        let worker = Arc::new(self);
-        let lease = tokio::spawn(lease::keep(worker.clone()));
-        let running = TaskTracker::new();
+    pub async fn run(
+        options: Options,
+        store: Store,
+        registry: Arc<Registry>,
+        shutdown: Shutdown,
+        guests: Handle,
+        on_ready: impl FnOnce(),
+    ) -> Result<(), StoreError> {
+        let (settler, commits) = Settler::new();
+        let slots = Arc::new(Semaphore::new(options.concurrency));
+        let worker = Self { options, store, registry, shutdown, settler, lease: Lease::default(), slots };
+        lease::announce(&worker).await?;
+        let worker = Arc::new(worker);
+        let services = worker.start_services(commits);
         on_ready();
-
-        let mut outage = Outage::new("take messages");
-        while !worker.shutdown.is_requested() {
-            let Some(mut slots) = worker.free_slots().await else { break };
-            match worker.store.broker.take(&worker.options.queues, slots.num_permits()).await {
-                Ok(deliveries) if deliveries.is_empty() => {
-                    outage.over();
-                    drop(slots);
-                    tokio::select! {
-                        () = worker.store.broker.arrival() => {}
-                        () = worker.shutdown.requested() => {}
-                    }
-                }
-                Ok(deliveries) => {
-                    outage.over();
-                    worker.held.insert(deliveries.iter().map(|delivery| &delivery.tag));
-                    for delivery in deliveries {
-                        let slot =
-                            slots.split(1).expect("no more messages are taken than there are free slots");
-                        running.spawn_on(execute::execute(worker.clone(), delivery, slot), &guests);
-                    }
-                }
-                Err(error) => outage.wait(&error, &worker.shutdown).await,
-            }
-        }
-
-        running.close();
-        running.wait().await;
-        lease.abort();
+        worker.take_and_run(guests).await;
+        services.into_iter().for_each(|service| service.abort());
         if let Err(error) = worker.store.broker.leave().await {
             tracing::warn!(%error, "the heartbeat stays until it expires");
         }
         Ok(())
     }
 
-    /// Waits for a free slot and takes all that are free then; `None` when a shutdown is requested first.
+    /// Takes messages and runs them until a shutdown is requested and all that was taken has ended.
+    async fn take_and_run(self: &Arc<Self>, guests: Handle) {
+        let running = TaskTracker::new();
+        let mut outage = Outage::new("take messages");
+        while let Some(mut slots) = self.free_slots().await {
+            match self.store.broker.take(&self.options.queues, slots.num_permits()).await {
+                Ok(deliveries) => {
+                    outage.over();
+                    let queues_are_empty = deliveries.is_empty();
+                    for delivery in deliveries {
+                        let slot =
+                            slots.split(1).expect("no more messages are taken than there are free slots");
+                        running.spawn_on(execute::execute(self.clone(), delivery, slot), &guests);
+                    }
+                    drop(slots);
+                    if queues_are_empty {
+                        tokio::select! {
+                            () = self.store.broker.arrival() => {}
+                            () = self.shutdown.requested() => {}
+                        }
+                    }
+                }
+                Err(error) => {
+                    drop(slots);
+                    outage.wait(&error, &self.shutdown).await;
+                }
+            }
+        }
+        running.close();
+        running.wait().await;
+    }
+
+    /// Starts what a worker cannot be without.
+    fn start_services(self: &Arc<Self>, commits: Commits) -> [JoinHandle<()>; 3] {
+        let (beating, restoring) = (self.clone(), self.clone());
+        [
+            tokio::spawn(essential(commits.run(self.store.broker.clone(), self.shutdown.clone()))),
+            tokio::spawn(essential(async move { lease::beat(&beating).await })),
+            tokio::spawn(essential(async move { lease::restore(&restoring).await })),
+        ]
+    }
+
+    /// Waits for a free slot and takes all that are free then; `None` once a shutdown is requested.
     async fn free_slots(&self) -> Option<OwnedSemaphorePermit> {
+        if self.shutdown.is_requested() {
+            return None;
+        }
         let mut slots = tokio::select! {
             slot = self.slots.clone().acquire_owned() => slot.expect("the semaphore is never closed"),
             () = self.shutdown.requested() => return None,
@@ -131,5 +153,16 @@ impl Worker {
             slots.merge(more);
         }
         Some(slots)
+    }
+}
+
+/// Ends the process when `service` panics. A worker that beats but does not settle would hold its messages for ever; one
+/// that is gone gives them back.
+async fn essential(service: impl Future<Output = ()>) {
+    if AssertUnwindSafe(service).catch_unwind().await.is_err() {
+        tracing::error!(
+            "a bug in host: a part that the worker cannot be without has failed; the process ends"
+        );
+        std::process::exit(1);
     }
 }

@@ -2,96 +2,85 @@
 //! hundred when it is busy. A commit is tried until the store has answered, or until a cold shutdown; then the
 //! delivery stays on the broker's record and another worker restores it.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Outage, Shutdown};
-use crate::store::{Broker, Settled, Settlement, Tag};
+use crate::store::{Broker, Settled, Settlement};
 
 /// The most settlements in one round trip.
 const MOST_AT_ONCE: usize = 256;
 
-/// Takes settlements and commits them together.
+/// The most bytes of results in one round trip, give or take one result: little enough to cross a slow link well within the
+/// time that the store has for an answer.
+const LARGEST_AT_ONCE: usize = 4 << 20;
+
+/// Takes settlements and has them committed together.
 pub(super) struct Settler {
     queue: mpsc::Sender<Waiting>,
+}
+
+/// The other end of a [`Settler`], to be driven by [`Commits::run`].
+pub(super) struct Commits {
+    waiting: mpsc::Receiver<Waiting>,
 }
 
 type Waiting = (Settlement, oneshot::Sender<Settled>);
 
 impl Settler {
-    /// Starts the task that commits.
-    pub fn start(broker: Arc<dyn Broker>, held: Arc<Held>, shutdown: Shutdown) -> Self {
+    /// A settler and what drives it.
+    pub fn new() -> (Self, Commits) {
         let (queue, waiting) = mpsc::channel(MOST_AT_ONCE);
-        tokio::spawn(commit_all(broker, held, shutdown, waiting));
-        Self { queue }
+        (Self { queue }, Commits { waiting })
     }
 
-    /// Commits; answers once the store has. `None` when a cold shutdown came first.
-    pub async fn commit(&self, settlement: Settlement) -> Option<Settled> {
+    /// Hands over a settlement; waits while too many are waiting already. What comes back answers once the store has:
+    /// `Err` when a cold shutdown came first.
+    pub async fn submit(&self, settlement: Settlement) -> oneshot::Receiver<Settled> {
         let (answer, answered) = oneshot::channel();
-        self.queue.send((settlement, answer)).await.ok()?;
-        answered.await.ok()
+        // Nobody receives after a cold shutdown; then the answer never comes.
+        let _ = self.queue.send((settlement, answer)).await;
+        answered
     }
 }
 
-async fn commit_all(
-    broker: Arc<dyn Broker>,
-    held: Arc<Held>,
-    shutdown: Shutdown,
-    mut waiting: mpsc::Receiver<Waiting>,
-) {
-    let mut outage = Outage::new("store results");
-    let mut batch = Vec::with_capacity(MOST_AT_ONCE);
-    while waiting.recv_many(&mut batch, MOST_AT_ONCE).await > 0 {
-        let (settlements, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-        let settled = loop {
-            match broker.settle(&settlements).await {
-                Ok(settled) => break settled,
-                Err(error) if shutdown.is_cold() => {
-                    let count = settlements.len();
-                    tracing::error!(%error, "left {count} deliveries for another worker to restore");
-                    break Vec::new();
+impl Commits {
+    /// Commits what is handed over, until there is no settler any more or a cold shutdown finds the store away.
+    pub async fn run(mut self, broker: Arc<dyn Broker>, shutdown: Shutdown) {
+        let mut outage = Outage::new("store results");
+        while let Some(batch) = self.next_batch().await {
+            let (settlements, answers): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+            let settled = loop {
+                match broker.settle(&settlements).await {
+                    Ok(settled) => break settled,
+                    Err(error) if shutdown.is_cold() => {
+                        tracing::error!(%error, "what is not stored is left for another worker to restore");
+                        return;
+                    }
+                    Err(error) => outage.wait(&error, &shutdown).await,
                 }
-                Err(error) => outage.wait(&error, &shutdown).await,
+            };
+            outage.over();
+            for (answer, settled) in answers.into_iter().zip(settled) {
+                // Whoever asked may have gone; the commit stands.
+                let _ = answer.send(settled);
             }
-        };
-        outage.over();
-        held.remove(settlements.iter().map(|settlement| &settlement.tag));
-        for (answer, settled) in answers.into_iter().zip(settled) {
-            // Whoever asked may have gone; the commit stands.
-            let _ = answer.send(settled);
-        }
-    }
-}
-
-/// The deliveries that this worker holds.
-#[derive(Default)]
-pub(super) struct Held(Mutex<HashSet<Tag>>);
-
-impl Held {
-    /// Adds deliveries that were just taken.
-    pub fn insert<'a>(&self, tags: impl Iterator<Item = &'a Tag>) {
-        self.lock().extend(tags.cloned());
-    }
-
-    /// The tags of all deliveries that are held now.
-    pub fn tags(&self) -> Vec<Tag> {
-        self.lock().iter().cloned().collect()
-    }
-
-    fn remove<'a>(&self, tags: impl Iterator<Item = &'a Tag>) {
-        let mut held = self.lock();
-        for tag in tags {
-            held.remove(tag);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<Tag>> {
-        // A set is whole between calls, whatever thread has panicked.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits for a settlement and adds what else is there.
+    async fn next_batch(&mut self) -> Option<Vec<Waiting>> {
+        let size =
+            |(settlement, _): &Waiting| settlement.result.as_ref().map_or(0, |result| result.meta.len());
+        let first = self.waiting.recv().await?;
+        let mut bytes = size(&first);
+        let mut batch = vec![first];
+        while batch.len() < MOST_AT_ONCE && bytes < LARGEST_AT_ONCE {
+            let Ok(next) = self.waiting.try_recv() else { break };
+            bytes += size(&next);
+            batch.push(next);
+        }
+        Some(batch)
     }
 }

@@ -57,11 +57,11 @@ impl Shutdown {
                     _ = quit.recv() => true,
                 };
                 if cold {
-                    announce("Cold shutdown: running tasks go back to their queues");
                     shutdown.cold();
+                    announce("Cold shutdown: running tasks go back to their queues");
                 } else if !shutdown.is_requested() {
-                    announce("Warm shutdown: waiting for running tasks; interrupt again to stop them");
                     shutdown.warm();
+                    announce("Warm shutdown: waiting for running tasks; interrupt again to stop them");
                 }
             }
         });

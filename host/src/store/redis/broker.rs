@@ -61,7 +61,7 @@ impl Broker for Redis {
         }
         let answer: Vec<Vec<Vec<u8>>> = self.takes.call(&[call]).await?;
         let deliveries = deliveries(answer.into_iter().flatten());
-        numbers.keep(deliveries.len());
+        numbers.keep(deliveries.iter().map(|delivery| delivery.tag.clone()));
         Ok(deliveries)
     }
 
@@ -74,7 +74,8 @@ impl Broker for Redis {
         self.settle_all(settlements).await
     }
 
-    async fn beat(&self, lease: Duration, held: &[Tag]) -> Result<(), StoreError> {
+    async fn beat(&self, lease: Duration) -> Result<(), StoreError> {
+        let held = self.custody.tags();
         let call = |tags: &[Tag]| {
             let call = script::BEAT.call().key(keys::heartbeat(&self.owner)).key(keys::UNACKED_INDEX);
             tags.iter().fold(call.arg(millis(lease)), |call, tag| call.arg(&*tag.0))
@@ -83,7 +84,7 @@ impl Broker for Redis {
         if calls.is_empty() {
             calls.push(call(&[]));
         }
-        self.commands.call::<redis::Value>(&calls).await.map(drop)
+        self.beats.call::<redis::Value>(&calls).await.map(drop)
     }
 
     async fn leave(&self) -> Result<(), StoreError> {

@@ -5,12 +5,14 @@
 //! in no running take counts as abandoned, and [`super::restore`] gives it back like those of the dead.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     ops::Range,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// The numbers of this owner's deliveries.
+use crate::store::Tag;
+
+/// This owner's deliveries, by their numbers.
 #[derive(Default)]
 pub struct Custody {
     state: Mutex<State>,
@@ -20,7 +22,7 @@ pub struct Custody {
 struct State {
     next: u64,
     running: Vec<Range<u64>>,
-    held: HashSet<u64>,
+    held: HashMap<u64, Tag>,
 }
 
 /// The numbers that a running take may give out. They are free for restoring once this is dropped, but for those kept.
@@ -47,7 +49,12 @@ impl Custody {
     /// Whether nobody here knows of this delivery, nor can come to know of it.
     pub fn is_abandoned(&self, number: u64) -> bool {
         let state = self.lock();
-        !state.held.contains(&number) && !state.running.iter().any(|numbers| numbers.contains(&number))
+        !state.held.contains_key(&number) && !state.running.iter().any(|numbers| numbers.contains(&number))
+    }
+
+    /// The tags of all deliveries that are in a caller's hands.
+    pub fn tags(&self) -> Vec<Tag> {
+        self.lock().held.values().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -62,9 +69,8 @@ impl Reservation<'_> {
     }
 
     /// Notes what the take gave out, from the first number on.
-    pub fn keep(self, count: usize) {
-        let first = self.numbers.start;
-        self.custody.lock().held.extend(first..first + count as u64);
+    pub fn keep(self, given: impl Iterator<Item = Tag>) {
+        self.custody.lock().held.extend(self.numbers.clone().zip(given));
     }
 }
 
@@ -85,7 +91,7 @@ mod tests {
         assert_eq!((first.first(), second.first()), (0, 2));
         assert!((0..4).all(|number| !custody.is_abandoned(number)), "both takes still run");
 
-        first.keep(1);
+        first.keep(std::iter::once(Tag("a".into())));
         drop(second);
         assert!(!custody.is_abandoned(0), "it is in the caller's hands");
         assert!((1..4).all(|number| custody.is_abandoned(number)));

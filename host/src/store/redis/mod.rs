@@ -56,6 +56,18 @@ pub struct Options {
     pub visibility_timeout: Duration,
 }
 
+impl Options {
+    /// For a connection on which nothing large is sent and nobody can wait long.
+    fn hasty(self) -> Self {
+        let longest = Duration::from_secs(2);
+        Self {
+            connect_timeout: longest.min(self.connect_timeout),
+            response_timeout: longest.min(self.response_timeout),
+            ..self
+        }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         let super::Options { result_lifetime, visibility_timeout } = super::Options::default();
@@ -77,6 +89,8 @@ pub struct Redis {
     /// Used for taking only: what is read on it last is what Redis watches for us.
     takes: Connection,
     commands: Connection,
+    /// For the heartbeat alone: it waits behind nothing, and a connection that has died is given up while the lease lasts.
+    beats: Connection,
     results: Arc<Connection>,
     arrived: Arc<Notify>,
     custody: Custody,
@@ -104,6 +118,7 @@ impl Redis {
             owner: tag::new_owner(),
             takes: takes(&broker, &options, arrived.clone())?,
             commands: Connection::new(&broker, &options)?,
+            beats: Connection::new(&broker, &options.clone().hasty())?,
             results: announcements::listen(Connection::new(&backend, &options)?, announcements.clone())
                 .into(),
             options,

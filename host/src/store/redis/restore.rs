@@ -10,10 +10,10 @@ use super::{Redis, keys, record::KombuRecord, script, script::Call, settle, sett
 use crate::{protocol::message::mark_redelivered, store::StoreError, task::QueueName};
 
 /// A lock that its holder did not give up is free after this time. Nothing but work done twice depends on it.
-const RESTORE_LOCK_MILLIS: u64 = 30_000;
+const RESTORE_LOCK_MILLIS: u64 = 5_000;
 
-/// As Kombu sets it.
-const UNACKED_MUTEX_MILLIS: u64 = 300_000;
+/// Kombu holds it for up to five minutes; a worker of ours that dies with it must not keep others waiting that long.
+const UNACKED_MUTEX_MILLIS: u64 = 30_000;
 
 /// The most members in one page of the index.
 const PAGE: usize = 1_000;

@@ -73,10 +73,11 @@ impl Redis {
     async fn put_back_at_once(&self, held: &[PutBack<'_>]) -> Result<Vec<bool>, StoreError> {
         let records = held.iter().map(|held| of_record("HGET", &held.tag.text)).collect();
         let records: Vec<Option<Vec<u8>>> = self.commands.ask_all(records).await?;
-        let records = records.into_iter().map(Option::unwrap_or_default);
-        let calls: Vec<_> =
-            held.iter().zip(records).map(|(held, record)| self.back_to_list(held, &record)).collect();
-        self.commands.call(&calls).await
+        let recorded =
+            || held.iter().zip(&records).filter_map(|(held, record)| Some((held, record.as_ref()?)));
+        let calls: Vec<_> = recorded().map(|(held, record)| self.back_to_list(held, record)).collect();
+        let mut done = self.commands.call::<bool>(&calls).await?.into_iter();
+        Ok(records.iter().map(|record| record.is_some() && done.next().unwrap_or(false)).collect())
     }
 
     /// Stores results in a backend of its own, before anything is acknowledged. Answers which deliveries are held: the
@@ -118,7 +119,7 @@ impl Redis {
 
     fn back_to_list(&self, held: &PutBack<'_>, record: &[u8]) -> Call {
         let tag = held.tag;
-        // Where there is no record, the script does nothing. A record that somebody has changed is not thrown away.
+        // A record that somebody has changed is not thrown away.
         let message = record::message(record, &tag.queue).unwrap_or(record);
         // What is no message of Celery's cannot be marked; it goes back as it came.
         let marked = mark_redelivered(message).unwrap_or_else(|| message.to_vec());

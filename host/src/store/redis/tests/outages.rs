@@ -37,7 +37,7 @@ async fn a_take_that_was_answered_too_late_is_restored() {
 async fn works_again(store: &Redis, server: &Server) {
     let (q, id) = (queue("again"), TaskId::random());
     in_time(async { while take(store, &q, 1).await.is_err() {} }).await;
-    in_time(async { while store.beat(Duration::from_secs(9), &[]).await.is_err() {} }).await;
+    in_time(async { while store.beat(Duration::from_secs(9)).await.is_err() {} }).await;
     in_time(async { while store.get(&id).await.is_err() {} }).await;
     assert!(take(store, &q, 1).await.unwrap().is_empty());
     let (producer, text) = (server.connect().await, message(1));
