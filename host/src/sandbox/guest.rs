@@ -14,14 +14,15 @@ use tokio::time::Instant;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtxView, WasiView, p1::WasiP1Ctx};
 
-use super::{Call, Context, Options, ProgressSink, TimeLimits, limiter::Limiter, output::Capture, wasi};
+use super::{Call, Options, ProgressSink, TimeLimits, limiter::Limiter, output::Capture, wasi};
+use crate::task::Request;
 
 /// The state of one run's store.
 pub(super) struct Guest {
     /// Serves components too: it holds the context that both generations of WASI work on.
     pub(super) wasi: WasiP1Ctx,
     pub(super) limiter: Limiter,
-    pub(super) context: Context,
+    pub(super) request: Arc<Request>,
     pub(super) progress: ProgressSink,
     pub(super) deadlines: Deadlines,
     pub(super) asked: Asked,
@@ -50,9 +51,9 @@ impl Guest {
         stdio: Stdio,
     ) -> Store<Self> {
         let guest = Self {
-            wasi: wasi::context(call.context.task.as_str(), stdio),
+            wasi: wasi::context(call.request.task.as_str(), stdio),
             limiter: Limiter::new(options.memory),
-            context: call.context,
+            request: call.request,
             progress: call.progress,
             deadlines,
             asked,

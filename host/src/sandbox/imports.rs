@@ -33,24 +33,24 @@ impl types::Host for Guest {}
 
 impl context::Host for Guest {
     fn current(&mut self) -> context::Task {
-        let context = &self.context;
+        let request = &self.request;
         context::Task {
-            id: context.id.to_string(),
-            name: context.task.to_string(),
-            retries: context.retries,
+            id: request.id.to_string(),
+            name: request.task.to_string(),
+            retries: request.retries,
             deadline: milliseconds_since_1970(self.deadlines.hard),
-            root_id: context.root_id.to_string(),
-            parent_id: context.parent_id.as_ref().map(ToString::to_string),
-            group_id: context.group_id.as_ref().map(ToString::to_string),
+            root_id: request.root_id.to_string(),
+            parent_id: request.parent_id.as_ref().map(ToString::to_string),
+            group_id: request.group_id.as_ref().map(ToString::to_string),
         }
     }
 
     fn headers(&mut self) -> String {
-        self.context.headers.get().to_owned()
+        self.request.headers.get().to_owned()
     }
 
     fn properties(&mut self) -> String {
-        self.context.properties.get().to_owned()
+        self.request.properties.get().to_owned()
     }
 
     fn cancelled(&mut self) -> bool {

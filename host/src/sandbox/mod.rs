@@ -44,7 +44,7 @@ pub use output::Output;
 pub use program::{Function, Program, Shape};
 pub use signature::{Param, Signature, Skipped};
 
-use crate::task::{Json, Outcome, TaskId, TaskName};
+use crate::task::{Json, Outcome, Request};
 
 /// Where WebAssembly is compiled and run: an engine and room for a number of instances. Cheap to clone.
 #[derive(Clone)]
@@ -152,37 +152,12 @@ pub enum SandboxError {
 
 /// One call of a function.
 pub struct Call {
-    /// The text of a JSON array.
-    pub args: Json,
-    /// The text of a JSON object.
-    pub kwargs: Json,
-    /// What the guest can learn about its run.
-    pub context: Context,
+    /// The arguments, and what the guest can learn about its run (`wit/context.wit`).
+    pub request: Arc<Request>,
     /// When it is stopped.
     pub limits: TimeLimits,
     /// Where its progress goes.
     pub progress: ProgressSink,
-}
-
-/// What a guest can learn about its run (`wit/context.wit`).
-#[derive(Debug, Clone)]
-pub struct Context {
-    /// The task's id.
-    pub id: TaskId,
-    /// The task's name.
-    pub task: TaskName,
-    /// How often it was retried before.
-    pub retries: u32,
-    /// The first task of the workflow.
-    pub root_id: TaskId,
-    /// The task that sent this one.
-    pub parent_id: Option<TaskId>,
-    /// The group it is part of.
-    pub group_id: Option<TaskId>,
-    /// The text of a JSON object.
-    pub headers: Json,
-    /// The text of a JSON object.
-    pub properties: Json,
 }
 
 /// Time limits of one run.

@@ -63,10 +63,14 @@ impl Loaded {
         let signature = self.contents.functions[function].signature();
         match &self.contents.code {
             Code::Component { .. } | Code::Numbers { .. } => {
-                convert::arguments(signature, &call.args, &call.kwargs).map(Input::Values)
+                convert::arguments(signature, &call.request.args, &call.request.kwargs).map(Input::Values)
             }
             Code::Command { .. } | Code::CommandComponent { .. } => {
-                let text = format!(r#"{{"args": {}, "kwargs": {}}}"#, call.args.get(), call.kwargs.get());
+                let text = format!(
+                    r#"{{"args": {}, "kwargs": {}}}"#,
+                    call.request.args.get(),
+                    call.request.kwargs.get()
+                );
                 Ok(Input::Stdin(text.into()))
             }
         }
@@ -180,6 +184,7 @@ impl Loaded {
         frames: Option<&wasmtime::WasmBacktrace>,
         output: &Output,
     ) -> Outcome {
+        let exception = exception.shortened();
         let name = self.contents.functions[function].name();
         let traceback = Some(traceback(&self.file, name, frames, output, &exception));
         Outcome::Failure(Failure { exception, traceback })

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use serde_json::{Value, json, value::to_raw_value};
 
 use super::*;
-use crate::task::{Exception, Failure};
+use crate::task::{Exception, Failure, Limits, TaskId, TaskName};
 
 /// Long enough for any of these guests on any machine; a test that ends by it has failed.
 const PLENTY: Duration = Duration::from_secs(60);
@@ -25,23 +25,33 @@ fn try_load(wat: &str) -> Result<Program, LoadError> {
 }
 
 fn call(args: Value) -> Call {
+    call_with(args, json!({}))
+}
+
+fn call_with(args: Value, kwargs: Value) -> Call {
+    let json = |value: Value| to_raw_value(&value).unwrap();
     let id = TaskId::new("some-id").unwrap();
-    Call {
-        args: to_raw_value(&args).unwrap(),
-        kwargs: to_raw_value(&json!({})).unwrap(),
-        context: Context {
-            id: id.clone(),
-            task: TaskName::new("app.f").unwrap(),
-            retries: 2,
-            root_id: id,
-            parent_id: None,
-            group_id: None,
-            headers: to_raw_value(&json!({"lang": "py"})).unwrap(),
-            properties: to_raw_value(&json!({"priority": 3})).unwrap(),
-        },
-        limits: TimeLimits { hard: PLENTY, soft: None },
-        progress: Arc::new(|_, _| Box::pin(async { Ok(()) })),
-    }
+    let request = Request {
+        id: id.clone(),
+        task: TaskName::new("app.f").unwrap(),
+        shadow: None,
+        args: json(args),
+        kwargs: json(kwargs),
+        embed: json(json!({})),
+        retries: 2,
+        eta: None,
+        expires: None,
+        limits: Limits::default(),
+        ignore_result: false,
+        root_id: id,
+        parent_id: None,
+        group_id: None,
+        redelivered: false,
+        headers: json(json!({"lang": "py"})),
+        properties: json(json!({"priority": 3})),
+    };
+    let limits = TimeLimits { hard: PLENTY, soft: None };
+    Call { request: Arc::new(request), limits, progress: Arc::new(|_, _| Box::pin(async { Ok(()) })) }
 }
 
 fn call_within(hard: Duration) -> Call {
@@ -263,8 +273,7 @@ async fn a_command_reads_its_arguments_and_prints_its_result() {
     let program = sandbox.load("make-echo.wasm", &wat::parse_str(&echo).unwrap()).unwrap();
     assert_eq!(program.shape(), Shape::Command);
     assert_eq!(program.functions()[0].signature().to_string(), "make_echo(*args, **kwargs)");
-    let kwargs = to_raw_value(&json!({"b": null})).unwrap();
-    let run = program.run(0, Call { kwargs, ..call(json!([1, "a"])) }).await;
+    let run = program.run(0, call_with(json!([1, "a"]), json!({"b": null}))).await;
     assert_eq!(value(&run), json!({"args": [1, "a"], "kwargs": {"b": null}}));
 }
 

@@ -19,6 +19,8 @@ pub struct Request {
     pub args: Json,
     /// Keyword arguments: the text of a JSON object.
     pub kwargs: Json,
+    /// What is to be called when the task has ended (callbacks, chain, chord): the text of a JSON object.
+    pub embed: Json,
     /// How often the task was retried before.
     pub retries: u32,
     /// Not to be run before.

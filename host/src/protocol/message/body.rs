@@ -12,22 +12,23 @@ use super::{
 };
 use crate::protocol::scan;
 
-/// The positional and keyword arguments: a list and an object.
+/// The positional and keyword arguments, a list and an object, and what is to be called afterwards, an object.
 pub struct Arguments<'a> {
     pub args: &'a RawValue,
     pub kwargs: &'a RawValue,
+    pub embed: &'a RawValue,
 }
 
 impl<'a> Arguments<'a> {
     /// Takes a list and an object, and refuses anything else by name.
-    pub fn new(args: &'a RawValue, kwargs: &'a RawValue) -> Result<Self, Reason> {
+    pub fn new(args: &'a RawValue, kwargs: &'a RawValue, embed: &'a RawValue) -> Result<Self, Reason> {
         if kind(args) != "a list" {
             return Err(Reason::Undecodable(format!("args is {}, not a list", kind(args))));
         }
         if kind(kwargs) != "an object" {
             return Err(Reason::Undecodable(format!("kwargs is {}, not an object", kind(kwargs))));
         }
-        Ok(Self { args, kwargs })
+        Ok(Self { args, kwargs, embed })
     }
 }
 
@@ -75,7 +76,7 @@ pub fn arguments(text: &str) -> Result<Arguments<'_>, Reason> {
     if !matches!(kind(embed), "an object" | "null") {
         return Err(Reason::Undecodable(format!("embed is {}, not an object", kind(embed))));
     }
-    Arguments::new(args, kwargs)
+    Arguments::new(args, kwargs, embed)
 }
 
 /// Refuses a text that nests too deep for what comes after.

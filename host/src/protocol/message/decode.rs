@@ -120,8 +120,9 @@ fn read(message: &[u8], limits: &MessageLimits, subject: &mut Subject) -> Result
     let (headers, arguments) = if is_protocol_1 {
         let fields: Headers<'_> = object("body", &body)?;
         subject.learn(&fields);
-        let arguments =
-            Arguments::new(fields.args.unwrap_or(empty("[]")), fields.kwargs.unwrap_or(empty("{}")))?;
+        let (args, kwargs) = (fields.args.unwrap_or(empty("[]")), fields.kwargs.unwrap_or(empty("{}")));
+        // `callbacks`, `errbacks` and `chord` stand beside the arguments.
+        let arguments = Arguments::new(args, kwargs, object("body", &body)?)?;
         (Headers { group: fields.taskset, ..fields }, arguments)
     } else {
         (headers, body::arguments(&body)?)
@@ -138,6 +139,7 @@ fn read(message: &[u8], limits: &MessageLimits, subject: &mut Subject) -> Result
         shadow: shadow.map(|name| name.as_str().to_owned()),
         args: arguments.args.to_owned(),
         kwargs: arguments.kwargs.to_owned(),
+        embed: arguments.embed.to_owned(),
         retries: Field::new("retries", headers.retries).count()?,
         eta: Field::new("eta", headers.eta).time()?,
         expires: Field::new("expires", headers.expires).time()?,

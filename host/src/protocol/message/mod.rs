@@ -5,6 +5,7 @@
 //! [`Refusal`] carries the task's id and name as far as they can be read.
 
 mod body;
+mod canvas;
 mod decode;
 mod encode;
 mod field;
@@ -13,6 +14,7 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
+pub use canvas::canvas_part;
 pub use decode::decode;
 pub use encode::{Submission, encode};
 pub use redelivered::mark_redelivered;
