@@ -7,7 +7,9 @@
 //!
 //! Invariant: bytes that pass [`inspect`] use no WebAssembly feature outside [`FEATURES`].
 
-use wasmparser::{Encoding, ExternalKind, Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{
+    CanonicalFunction, CanonicalOption, Encoding, ExternalKind, Parser, Payload, Validator, WasmFeatures,
+};
 
 use super::{Options, load::LoadError};
 
@@ -33,12 +35,16 @@ mod most {
     pub const LOCALS: u64 = 5_000;
     pub const LOCALS_IN_SUM: u64 = 500_000;
     /// Bytes of one function: compile time grows with the square of the loops in it.
-    pub const BODY: u64 = 1 << 20;
+    pub const BODY: u64 = 512 << 10;
     pub const TYPES: u64 = 50_000;
     pub const IMPORTS: u64 = 50_000;
     pub const EXPORTS: u64 = 50_000;
     pub const GLOBALS: u64 = 50_000;
     pub const SEGMENTS: u64 = 50_000;
+    /// Components within components, and instances: each level may instantiate the next many times, and the number of instances is
+    /// the product.
+    pub const NESTING: u64 = 5;
+    pub const INSTANCES: u64 = 200;
 }
 
 /// What the bytes are.
@@ -126,14 +132,27 @@ fn count(wasm: &[u8], memory: u64) -> Result<Kind, Refusal> {
     let mut exports = Counter::new("exports", most::EXPORTS);
     let mut globals = Counter::new("globals", most::GLOBALS);
     let mut segments = Counter::new("data and element segments", most::SEGMENTS);
+    let mut instances = Counter::new("instances within it", most::INSTANCES);
+    // What the section being read stands in, outermost first.
+    let mut within: Vec<Encoding> = Vec::new();
     let mut is_component = false;
     let mut has_types = false;
     let mut has_start = false;
 
     for payload in Parser::new(0).parse_all(wasm) {
         match payload? {
-            Payload::Version { encoding, range, .. } if range.start == 0 => {
-                is_component = encoding == Encoding::Component;
+            Payload::Version { encoding, range, .. } => {
+                is_component |= range.start == 0 && encoding == Encoding::Component;
+                within.push(encoding);
+                check("components within components", within.len() as u64, most::NESTING)?;
+            }
+            Payload::End(_) => drop(within.pop()),
+            Payload::InstanceSection(section) => instances.add(section.count().into())?,
+            Payload::ComponentInstanceSection(section) => instances.add(section.count().into())?,
+            Payload::ComponentCanonicalSection(section) => {
+                for function in section {
+                    check("strings in UTF-16", u64::from(uses_utf16(&function?)), 0)?;
+                }
             }
             Payload::TypeSection(section) => types.add(section.count().into())?,
             Payload::CoreTypeSection(section) => types.add(section.count().into())?,
@@ -171,6 +190,15 @@ fn count(wasm: &[u8], memory: u64) -> Result<Kind, Refusal> {
         }
     }
     Ok(if is_component { Kind::Component } else { Kind::Module { has_types, has_start } })
+}
+
+/// Whether a component passes strings in UTF-16. No toolchain needs it, and converting it has been a source of holes.
+fn uses_utf16(function: &CanonicalFunction) -> bool {
+    let options = match function {
+        CanonicalFunction::Lift { options, .. } | CanonicalFunction::Lower { options, .. } => options,
+        _ => return false,
+    };
+    options.iter().any(|option| matches!(option, CanonicalOption::UTF16 | CanonicalOption::CompactUTF16))
 }
 
 fn invalid(file: &str, error: &wasmparser::BinaryReaderError) -> LoadError {
@@ -266,5 +294,35 @@ mod tests {
         assert!(kind(&functions).unwrap_err().contains("100001 functions"));
         let body = format!("(module (func {}))", "nop ".repeat(1 << 20));
         assert!(kind(&body).unwrap_err().contains("bytes in one function"));
+    }
+
+    #[test]
+    fn components_that_multiply_are_refused_before_compiling() {
+        let doubled = |inner: String| {
+            format!("(component {inner} (instance (instantiate 0)) (instance (instantiate 0)))")
+        };
+        let nested = |levels| (0..levels).fold("(component)".to_owned(), |inner, _| doubled(inner));
+        assert_eq!(kind(&nested(3)), Ok(Kind::Component));
+        assert!(kind(&nested(20)).unwrap_err().contains("components within components"));
+        let many = format!("(component (component) {})", "(instance (instantiate 0))".repeat(201));
+        assert!(kind(&many).unwrap_err().contains("201 instances"));
+    }
+
+    #[test]
+    fn strings_in_utf_16_are_refused() {
+        let lifted = |encoding: &str| {
+            format!(
+                r#"(component
+                    (core module $m
+                        (memory (export "m") 1)
+                        (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 0))
+                        (func (export "f") (param i32 i32)))
+                    (core instance $i (instantiate $m))
+                    (func (export "f") (param "s" string) (canon lift (core func $i "f")
+                        (memory $i "m") (realloc (func $i "realloc")) string-encoding={encoding})))"#
+            )
+        };
+        assert_eq!(kind(&lifted("utf8")), Ok(Kind::Component));
+        assert!(kind(&lifted("utf16")).unwrap_err().contains("strings in UTF-16"));
     }
 }

@@ -222,6 +222,7 @@ impl Loader<'_> {
     fn module(&self, wasm: &[u8]) -> Result<(Module, Vec<String>, InstancePre<Guest>), LoadError> {
         let module = Module::from_binary(&self.sandbox.engine, wasm).map_err(|error| self.invalid(&error))?;
         let mut imports: Vec<String> = module.imports().map(|import| import.module().to_owned()).collect();
+        imports.sort();
         imports.dedup();
         self.check_imports(&imports, wasi::MODULES, |import| import)?;
         let instance =

@@ -98,6 +98,16 @@ impl Exception {
         Self::new(GUEST_MODULE, if identifier { kind } else { "TaskError" }, args)
     }
 
+    /// The same with texts of at most 8 KiB. What a guest says goes to every reader of the result.
+    pub fn shortened(mut self) -> Self {
+        for arg in &mut self.args {
+            if let Value::String(text) = arg {
+                *text = cut(text);
+            }
+        }
+        self
+    }
+
     /// The text that Python's `str(exception)` gives for the usual exception with one text argument.
     pub fn message(&self) -> String {
         match self.args.as_slice() {
@@ -107,6 +117,16 @@ impl Exception {
             several => Value::from(several.to_vec()).to_string(),
         }
     }
+}
+
+/// The text, or its first 8 KiB with a mark.
+fn cut(text: &str) -> String {
+    const LONGEST: usize = 8 << 10;
+    if text.len() <= LONGEST {
+        return text.to_owned();
+    }
+    let kept = &text[..text.floor_char_boundary(LONGEST)];
+    format!("{kept}…[cut: {} bytes]", text.len() - kept.len())
 }
 
 #[cfg(test)]

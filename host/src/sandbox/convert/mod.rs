@@ -7,6 +7,7 @@
 //! whatever a message or a guest says, and every misfit is an [`Exception`](crate::task::Exception) for the caller.
 
 mod arguments;
+mod marker;
 mod parts;
 mod result;
 #[cfg(test)]

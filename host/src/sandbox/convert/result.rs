@@ -14,9 +14,6 @@ use super::{
 };
 use crate::task::{Exception, Json};
 
-/// The longest message of an exception that a guest returns, in bytes. It is stored with every failure.
-const LONGEST_MESSAGE: usize = 8 << 10;
-
 /// The result in at most `most` bytes of JSON, given the values that the function returned: none or one.
 pub fn result(signature: &Signature, values: &[Val], most: usize) -> Result<Json, Exception> {
     match (&signature.result, values.first()) {
@@ -24,7 +21,8 @@ pub fn result(signature: &Signature, values: &[Val], most: usize) -> Result<Json
             json(sides.ok.as_ref(), value.as_deref(), most)
         }
         (Some(Type::Result(sides)), Some(Val::Result(Err(error)))) => {
-            Err(raised(sides.err.as_ref(), error.as_deref(), most).unwrap_or_else(|unreadable| unreadable))
+            let raised = raised(sides.err.as_ref(), error.as_deref(), most);
+            Err(raised.unwrap_or_else(|unreadable| unreadable).shortened())
         }
         (ty, value) => json(ty.as_ref(), value, most),
     }
@@ -45,7 +43,7 @@ fn raised(ty: Option<&Type>, error: Option<&Val>, most: usize) -> Result<Excepti
     };
     Ok(match (ty, error) {
         (Type::Record(record), Val::Record(fields)) => match task_error(record, fields) {
-            Some((kind, message)) => Exception::named_by_guest(kind, cut(message)),
+            Some((kind, message)) => Exception::named_by_guest(kind, message),
             None => Exception::named_by_guest(&pascal_case(&record.name), text(ty, error, most)?),
         },
         (Type::Variant(variant), Val::Variant(label, payload)) => {
@@ -78,17 +76,9 @@ fn task_error<'a>(record: &Record, fields: &'a [(String, Val)]) -> Option<(&'a s
 /// A value as the message of an exception: text as it is, all else as JSON.
 fn text(ty: &Type, value: &Val, most: usize) -> Result<String, Exception> {
     match value {
-        Val::String(text) => Ok(cut(text)),
-        other => Writer::write(ty, other, most).map(|json| cut(&json)),
+        Val::String(text) => Ok(text.clone()),
+        other => Writer::write(ty, other, most),
     }
-}
-
-fn cut(text: &str) -> String {
-    if text.len() <= LONGEST_MESSAGE {
-        return text.to_owned();
-    }
-    let kept = &text[..text.floor_char_boundary(LONGEST_MESSAGE)];
-    format!("{kept}…[cut: {} bytes]", text.len() - kept.len())
 }
 
 fn payload_type<'a>(variant: &'a Variant, kebab: &str) -> Option<&'a Type> {

@@ -6,6 +6,7 @@
 use serde_json::value::RawValue;
 
 use super::{
+    marker,
     parts::{entries, items, string},
     value::shortened,
 };
@@ -16,9 +17,6 @@ const DEEPEST: usize = 64;
 
 /// The longest integer that Python reads (`sys.get_int_max_str_digits()`).
 const MOST_DIGITS: usize = 4300;
-
-/// The types that Kombu's decoder knows.
-const MARKERS: &[&str] = &["bytes", "base64", "datetime", "date", "time", "decimal", "uuid"];
 
 /// Takes a guest's own JSON text of at most `most` bytes: a command's output, a value of type `json`. What no
 /// reader could read is an `EncodeError`, as it would be in a Python worker.
@@ -36,11 +34,11 @@ pub fn readable(text: &str) -> Result<&RawValue, Exception> {
         .map_err(|error| encode_error(format!("the task gave text that is not JSON: {error}")))?;
     // Escapes can spell the key too. Most texts have neither.
     if (text.contains("__type__") || text.contains("\\u00"))
-        && let Some(unknown) = unknown_marker(raw)
+        && let Some(marker) = unreadable_marker(raw)
     {
         return Err(encode_error(format!(
-            "the task gave JSON with the __type__ {}, which Python's decoder does not know",
-            shortened(unknown)
+            "the task gave JSON with the __type__ {}, which Python's decoder does not know or cannot read",
+            shortened(marker.get())
         )));
     }
     Ok(raw)
@@ -86,24 +84,26 @@ fn scan(text: &str) -> Result<(), Exception> {
     Ok(())
 }
 
-/// The `__type__` of the first object that Kombu takes for a marker and does not know.
-fn unknown_marker(raw: &RawValue) -> Option<&str> {
+/// The `__type__` of the first object that Kombu takes for a marker and cannot read.
+fn unreadable_marker(raw: &RawValue) -> Option<&RawValue> {
     match raw.get().bytes().next() {
-        Some(b'[') => items(raw).into_iter().find_map(unknown_marker),
+        Some(b'[') => items(raw).into_iter().find_map(unreadable_marker),
         Some(b'{') => {
-            let (mut of, mut value, mut more) = (None, false, false);
+            let (mut of, mut value, mut more) = (None, None, false);
             for (key, item) in entries(raw) {
                 match string(key).as_deref() {
                     Some("__type__") => of = Some(item),
-                    Some("__value__") => value = true,
+                    Some("__value__") => value = Some(item),
                     _ => more = true,
                 }
-                if let Some(unknown) = unknown_marker(item) {
-                    return Some(unknown);
+                if let Some(unreadable) = unreadable_marker(item) {
+                    return Some(unreadable);
                 }
             }
-            let known = |of: &RawValue| string(of).is_some_and(|of| MARKERS.contains(&&*of));
-            of.filter(|of| value && !more && !known(of)).map(RawValue::get)
+            match (of, value) {
+                (Some(of), Some(value)) if !more && !marker::is_readable(of, value) => Some(of),
+                _ => None,
+            }
         }
         _ => None,
     }

@@ -14,11 +14,11 @@ use super::{
     parts::{LoneSurrogate, Object, Parts, marker},
 };
 
-/// The most values that one call's arguments may come to. A value takes about fifty bytes however short its text is,
-/// and fields that were left out take as many without any text.
-pub const MOST_VALUES: usize = 1_000_000;
+/// The most memory, in bytes, that the values of one call's arguments may take before they reach the guest. A value takes tens of
+/// bytes however short its text is, a field its name besides, and fields that were left out as much without any text.
+pub const MOST_MEMORY: usize = 64 << 20;
 
-/// Makes values, and counts them against [`MOST_VALUES`].
+/// Makes values, and charges them to [`MOST_MEMORY`].
 pub struct Reader {
     left: usize,
 }
@@ -37,12 +37,12 @@ pub struct Misfit {
 impl Reader {
     /// A reader for the arguments of one call.
     pub fn new() -> Self {
-        Self { left: MOST_VALUES }
+        Self { left: MOST_MEMORY }
     }
 
     /// The value of type `ty` that `raw` stands for.
     pub fn value(&mut self, raw: &RawValue, ty: &Type) -> Result<Val, Misfit> {
-        self.count(1)?;
+        self.charge(size_of::<Val>())?;
         match ty {
             Type::Json => return Ok(Val::String(raw.get().to_owned())),
             Type::Option(_) if raw.get() == "null" => return Ok(Val::Option(None)),
@@ -116,11 +116,12 @@ impl Reader {
                     self.value(raw, ty).map_err(|misfit| misfit.within(&format!(".{snake}")))?
                 }
                 (None, Type::Option(_)) => {
-                    self.count(1)?;
+                    self.charge(size_of::<Val>())?;
                     Val::Option(None)
                 }
                 (None, _) => return Err(Misfit::kind_of(format!("is missing the key '{snake}'"))),
             };
+            self.charge(size_of::<String>() + kebab.len())?;
             fields.push((kebab.clone(), value));
         }
         // Fields have distinct names, so keys are left over exactly when fewer were used than are there.
@@ -167,6 +168,7 @@ impl Reader {
                 other => Err(Misfit::kind("str", &other)),
             };
             let flag = flag.map_err(|misfit| misfit.within(&format!("[{i}]")))?;
+            self.charge(size_of::<String>() + flag.len())?;
             if !set.contains(&flag) {
                 set.push(flag);
             }
@@ -187,13 +189,13 @@ impl Reader {
     }
 
     fn bytes(&mut self, bytes: &[u8]) -> Result<Val, Misfit> {
-        self.count(bytes.len())?;
+        self.charge(bytes.len().saturating_mul(size_of::<Val>()))?;
         Ok(Val::List(bytes.iter().copied().map(Val::U8).collect()))
     }
 
-    fn count(&mut self, values: usize) -> Result<(), Misfit> {
-        let clause = || format!("brings the arguments to more than {MOST_VALUES} values");
-        self.left = self.left.checked_sub(values).ok_or_else(|| Misfit::value(clause()))?;
+    fn charge(&mut self, bytes: usize) -> Result<(), Misfit> {
+        let clause = || format!("brings the arguments to more than {} MiB in memory", MOST_MEMORY >> 20);
+        self.left = self.left.checked_sub(bytes).ok_or_else(|| Misfit::value(clause()))?;
         Ok(())
     }
 }
@@ -235,7 +237,7 @@ fn bare_case(label: &str, variant: &Variant) -> Result<Val, Misfit> {
     let case = case_named(label, variant)?;
     match &case.payload {
         None => Ok(Val::Variant(case.kebab.clone(), None)),
-        Some(ty) => Err(Misfit::kind_of(format!("must be {{'{label}': ...}}, a case that carries {ty}"))),
+        Some(_) => Err(Misfit::kind_of(format!("must be {{'{label}': ...}}, a case that carries a value"))),
     }
 }
 

@@ -290,7 +290,7 @@ fn row_variant() {
                 r#""square""#,
                 "ValueError: ' must be one of 'unit_square', 'circle', 'poly_line', not 'square'",
             ),
-            (r#""circle""#, "TypeError: ' must be {'circle': ...}, a case that carries f64"),
+            (r#""circle""#, "TypeError: ' must be {'circle': ...}, a case that carries a value"),
             (r#"{"unit_square": 1}"#, "TypeError: ' must be just 'unit_square', a case that carries nothing"),
             (r#"{"poly_line": [1, "a"]}"#, "TypeError: .poly_line[1]' must be int, not str"),
             ("{}", "ValueError: ' must have one key, the name of its case"),
@@ -339,6 +339,7 @@ fn memory_for_arguments_is_bounded_although_short_text_stands_for_many_values() 
     let signature = super::super::super::signature::tests::exports(&world).functions.remove(0).signature;
     let objects = format!("[[{}{{}}]]", "{},".repeat(1000));
     let refused = arguments(&signature, &json(&objects), &json("{}")).unwrap_err();
-    let message = "ValueError: f() argument 'x[999]' brings the arguments to more than 1000000 values";
-    assert_eq!(told(refused), message);
+    let told = told(refused);
+    assert!(told.starts_with("ValueError: f() argument 'x["), "{told}");
+    assert!(told.ends_with("brings the arguments to more than 64 MiB in memory"), "{told}");
 }

@@ -15,7 +15,7 @@ fn well_formed_text_is_passed_on_unchanged() {
         r#"{"b": 1, "a": [1.50, -0, 1e5]}"#,
         r#"{"brackets": "[[[[{{{{\"", "__type__": 1}"#,
         r#""\ud800""#,
-        r#"{"__type__": "uuid", "__value__": {"hex": "00"}}"#,
+        r#"{"__type__": "uuid", "__value__": {"hex": "00112233445566778899aabbccddeeff"}}"#,
         r#"{"__type__": "invented", "__value__": 1, "more": 2}"#,
         r#"{"__type__": "invented"}"#,
         r#"{"\ud800": 1, "__value__": 1, "__type__": "invented"}"#,
@@ -35,7 +35,7 @@ fn text_that_is_not_json_is_refused() {
 
 #[test]
 fn what_pythons_decoder_would_choke_on_is_refused() {
-    let unknown = r#"the task gave JSON with the __type__ "invented", which Python's decoder does not know"#;
+    let unknown = r#"the task gave JSON with the __type__ "invented", which Python's decoder does not know or cannot read"#;
     for text in [
         r#"{"__type__": "invented", "__value__": 1}"#,
         r#"[{"a": {"__value__": 1, "__type__": "invented"}}]"#,
