@@ -57,17 +57,8 @@ pub struct Call {
     #[arg(long, value_name = "SECONDS", value_parser = config::seconds)]
     time_limit: Option<Duration>,
 
-    /// Wait for the result and print it
-    #[arg(short, long)]
-    wait: bool,
-
-    /// Give up waiting after this many seconds
-    #[arg(long, value_name = "SECONDS", requires = "wait", value_parser = config::seconds)]
-    timeout: Option<Duration>,
-
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    answer: result::AnswerArgs,
 }
 
 impl Call {
@@ -77,10 +68,10 @@ impl Call {
         let store = self.store.open(store::Options::default()).await?;
         let client = Client::new(store);
         client.send(&submission).await?;
-        if self.wait {
-            return result::wait(&client, &id, self.timeout, self.json).await;
+        if self.answer.wait {
+            return self.answer.wait_for(&client, &id).await;
         }
-        match self.json {
+        match self.answer.json {
             true => print::json(&json!({"task_id": id.as_str()})),
             false => print::line(id),
         }

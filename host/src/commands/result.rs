@@ -23,9 +23,16 @@ pub struct ResultOf {
     #[command(flatten)]
     store: StoreArgs,
 
-    /// Wait until the task has ended
+    #[command(flatten)]
+    answer: AnswerArgs,
+}
+
+/// How a result is asked for and shown.
+#[derive(Debug, Args)]
+pub(super) struct AnswerArgs {
+    /// Wait until the task has ended, and print its result
     #[arg(short, long)]
-    wait: bool,
+    pub wait: bool,
 
     /// Give up waiting after this many seconds
     #[arg(long, value_name = "SECONDS", requires = "wait", value_parser = config::seconds)]
@@ -33,20 +40,27 @@ pub struct ResultOf {
 
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub json: bool,
+}
+
+impl AnswerArgs {
+    /// Waits for the end of a task and shows it.
+    pub async fn wait_for(&self, client: &Client, id: &TaskId) -> anyhow::Result<Exit> {
+        Ok(show(&client.wait(id, self.timeout).await?, self.json))
+    }
 }
 
 impl ResultOf {
     pub(super) async fn execute(self) -> anyhow::Result<Exit> {
         let store = self.store.open(store::Options::default()).await?;
         let client = Client::new(store);
-        if self.wait {
-            return wait(&client, &self.id, self.timeout, self.json).await;
+        if self.answer.wait {
+            return self.answer.wait_for(&client, &self.id).await;
         }
         match client.result(&self.id).await? {
-            Some(meta) => Ok(show(&meta, self.json)),
+            Some(meta) => Ok(show(&meta, self.answer.json)),
             None => {
-                match self.json {
+                match self.answer.json {
                     true => {
                         print::json(&json!({"task_id": self.id.as_str(), "status": State::Pending.as_str()}))
                     }
@@ -56,16 +70,6 @@ impl ResultOf {
             }
         }
     }
-}
-
-/// Waits for the end of a task and shows it.
-pub(super) async fn wait(
-    client: &Client,
-    id: &TaskId,
-    patience: Option<Duration>,
-    json: bool,
-) -> anyhow::Result<Exit> {
-    Ok(show(&client.wait(id, patience).await?, json))
 }
 
 /// Prints a result: `SUCCESS 0.5`, or `FAILURE ZeroDivisionError('division by zero')` with the traceback on standard error.

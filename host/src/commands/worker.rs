@@ -9,7 +9,7 @@ use tokio::runtime;
 use super::{Exit, plugins, print};
 use crate::{
     config::{self, StoreArgs},
-    plugin::{Change, Folder},
+    plugin::{self, Change, Folder},
     protocol::message::MessageLimits,
     sandbox::{self, Sandbox},
     store::{self, Store},
@@ -109,8 +109,8 @@ impl Worker {
             let store = self.store.open(options).await.context("cannot start")?;
             self.print_banner(&node, &store, cores, &loaded);
             let shutdown = Shutdown::default();
-            shutdown.on_signals(|what| print::line(format!("worker: {what}")))?;
-            folder.watch(report);
+            shutdown.on_signals(|what| print::aside(format!("worker: {what}")))?;
+            plugin::follow(folder, report);
 
             let options = worker::Options {
                 node: node.clone(),
@@ -120,9 +120,11 @@ impl Worker {
                 soft_time_limit: self.soft_time_limit,
                 messages: MessageLimits { bytes: self.max_message_size, ..MessageLimits::default() },
             };
-            let worker = worker::Worker::new(options, store, registry, shutdown);
-            let ready = || print::line(format!("{node} ready."));
-            worker.run(guests.handle().clone(), ready).await.context("cannot start")
+            let ready = || print::aside(format!("{node} ready."));
+            let guests = guests.handle().clone();
+            worker::Worker::run(options, store, registry, shutdown, guests, ready)
+                .await
+                .context("cannot start")
         })?;
         // What a cold shutdown stopped may still hold a thread of the guests; nobody waits for it.
         guests.shutdown_background();
@@ -199,6 +201,8 @@ fn start_log(level: tracing::Level) {
         .with_writer(std::io::stderr)
         .with_max_level(level)
         .with_target(false)
+        // It would panic when nobody reads standard error any more.
+        .log_internal_errors(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
 }

@@ -11,13 +11,12 @@ use std::{
 use super::{
     Plugin, PluginError, Registry,
     settling::{REST, Settling, Stamp},
-    watch,
 };
 use crate::sandbox::Sandbox;
 
 /// A folder of `.wasm` files and the registry that offers their tasks.
 ///
-/// Everything here blocks: it reads files and compiles. [`Folder::watch`] gives it a thread of its own.
+/// Everything here blocks: it reads files and compiles. [`follow`](super::follow) gives it a thread of its own.
 pub struct Folder {
     path: PathBuf,
     sandbox: Arc<Sandbox>,
@@ -52,8 +51,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 impl Folder {
     /// Opens the folder and loads what is in it; the second part of the answer tells of each file.
     pub fn open(path: &Path, sandbox: Arc<Sandbox>) -> Result<(Self, Vec<Change>), PluginError> {
+        // The kernel tells of files by their whole path.
+        let path =
+            path.canonicalize().map_err(|source| PluginError::Folder { path: path.to_owned(), source })?;
         let mut folder = Self {
-            path: path.to_owned(),
+            path,
             sandbox,
             registry: Arc::default(),
             settling: Settling::default(),
@@ -76,12 +78,6 @@ impl Folder {
     /// The tasks that the folder offers, now and after each change.
     pub fn registry(&self) -> Arc<Registry> {
         self.registry.clone()
-    }
-
-    /// Follows the folder on a thread of its own, until the process ends. Each change is told to `on_change` after it
-    /// has taken effect.
-    pub fn watch(self, on_change: impl Fn(Change) + Send + 'static) {
-        watch::start(self, on_change);
     }
 
     /// Looks at the folder once and loads what has come to rest in a new state.
@@ -155,6 +151,7 @@ impl Folder {
                 let stamp = Stamp {
                     length: metadata.len(),
                     modified: metadata.modified().ok(),
+                    changed: (metadata.ctime(), metadata.ctime_nsec()),
                     inode: metadata.ino(),
                 };
                 files.insert(path, stamp);

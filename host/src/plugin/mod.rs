@@ -1,6 +1,6 @@
 //! Which `.wasm` file answers which task name, kept up to date while files come, change and go.
 //!
-//! [`Folder`] follows the plugin folder; [`Registry`] is what the worker asks for each message. A file that cannot be
+//! [`Folder`] is the plugin folder and [`follow`] follows it; [`Registry`] is what the worker asks for each message. A file that cannot be
 //! loaded never takes away a version that works.
 
 mod folder;
@@ -10,6 +10,7 @@ mod watch;
 
 pub use folder::{Change, Folder};
 pub use registry::{Entry, Plugin, Registry};
+pub use watch::follow;
 
 /// Why a plugin folder or file cannot be used.
 #[derive(Debug, thiserror::Error)]

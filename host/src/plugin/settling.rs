@@ -17,6 +17,8 @@ pub(super) const REST: Duration = Duration::from_millis(200);
 pub(super) struct Stamp {
     pub length: u64,
     pub modified: Option<SystemTime>,
+    /// When its content, owner or permissions changed, in seconds and nanoseconds.
+    pub changed: (i64, i64),
     pub inode: u64,
 }
 
@@ -98,7 +100,7 @@ mod tests {
     use super::*;
 
     fn stamp(length: u64) -> Stamp {
-        Stamp { length, modified: None, inode: 1 }
+        Stamp { length, modified: None, changed: (0, 0), inode: 1 }
     }
 
     fn folder(files: &[(&str, u64)]) -> BTreeMap<PathBuf, Stamp> {
@@ -145,7 +147,7 @@ mod tests {
     #[test]
     fn the_first_look_takes_old_files_at_once_and_leaves_fresh_ones_to_rest() {
         let clock = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
-        let aged = |ms| Stamp { length: 1, modified: Some(clock - Duration::from_millis(ms)), inode: 1 };
+        let aged = |ms| Stamp { modified: Some(clock - Duration::from_millis(ms)), ..stamp(1) };
         let listing =
             BTreeMap::from([(PathBuf::from("old"), aged(5000)), (PathBuf::from("fresh"), aged(10))]);
         let mut files = Settling::default();

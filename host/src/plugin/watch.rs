@@ -19,9 +19,10 @@ use super::{
 /// How often the folder is looked at when nothing was told.
 const UNPROMPTED: Duration = Duration::from_millis(500);
 
-/// Starts the thread that follows `folder`.
-pub(super) fn start(mut folder: Folder, on_change: impl Fn(Change) + Send + 'static) {
-    let follow = move || {
+/// Follows the folder on a thread of its own, until the process ends. Each change is told to `on_change` after it has
+/// taken effect.
+pub fn follow(mut folder: Folder, on_change: impl Fn(Change) + Send + 'static) {
+    let look_on = move || {
         let (tell, told) = channel();
         let watcher = notify::recommended_watcher(tell).and_then(|mut watcher| {
             watcher.watch(folder.path(), RecursiveMode::NonRecursive).map(|()| watcher)
@@ -47,7 +48,7 @@ pub(super) fn start(mut folder: Folder, on_change: impl Fn(Change) + Send + 'sta
         }
     };
     let name = "plugin-folder".to_owned();
-    std::thread::Builder::new().name(name).spawn(follow).expect("the system can start one more thread");
+    std::thread::Builder::new().name(name).spawn(look_on).expect("the system can start one more thread");
 }
 
 /// Waits until there is reason to look at the folder again, noting what is told of writers.
