@@ -79,13 +79,19 @@ fn a_task_is_stopped_at_its_limit_whether_it_computes_or_waits() {
             (Some(0.5), None, "FAILURE billiard.exceptions.TimeLimitExceeded: 0.5"),
             (Some(60.0), Some(0.5), "FAILURE billiard.exceptions.SoftTimeLimitExceeded:"),
         ] {
-            let limited = Task::new(task, args.clone()).limits(hard, soft);
-            let begin = Instant::now();
-            let answer = redis.answer(&redis.send(&limited));
-            let took = begin.elapsed();
-            assert_eq!(answer.to_string(), expected, "{task}");
             let limit = Duration::from_millis(500);
-            assert!((limit..limit + GRACE).contains(&took), "{task} with {hard:?}, {soft:?} took {took:?}");
+            // The machine may be slow for a moment; a worker that is late is late each time.
+            let took = (0..3).map(|_| {
+                let begin = Instant::now();
+                let answer = redis.answer(&redis.send(&Task::new(task, args.clone()).limits(hard, soft)));
+                assert_eq!(answer.to_string(), expected, "{task}");
+                begin.elapsed()
+            });
+            let shortest = took.min().unwrap();
+            assert!(
+                (limit..limit + GRACE).contains(&shortest),
+                "{task} with {hard:?}, {soft:?} took {shortest:?}"
+            );
         }
     }
 }
