@@ -75,6 +75,8 @@ fn queues_counts_and_purge_empties() {
     let queues: Value = serde_json::from_str(&text).unwrap();
     assert!(text.contains("celery"), "{queues}");
 
+    let unasked = host(&redis, &["purge"]);
+    assert_eq!(exit_code(&unasked), 1, "nobody is there to be asked");
     let purged = host(&redis, &["purge", "-f"]);
     assert_eq!(exit_code(&purged), 0, "{}", stderr(&purged));
     assert!(stdout(&purged).contains('2'), "{}", stdout(&purged));

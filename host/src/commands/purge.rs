@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::Args;
+use serde_json::json;
 
 use super::{Exit, print};
 use crate::{config::StoreArgs, store, task::QueueName};
@@ -20,6 +21,10 @@ pub struct Purge {
     /// Do not ask
     #[arg(short, long)]
     force: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Purge {
@@ -33,11 +38,12 @@ impl Purge {
         for queue in &self.queues {
             purged += store.broker.purge(queue).await?;
         }
-        print::line(match purged {
-            0 => "No messages purged.".to_owned(),
-            1 => "Purged 1 message.".to_owned(),
-            n => format!("Purged {n} messages."),
-        });
+        match (self.json, purged) {
+            (true, _) => print::json(&json!({"purged": purged})),
+            (false, 0) => print::line("No messages purged."),
+            (false, 1) => print::line("Purged 1 message."),
+            (false, n) => print::line(format!("Purged {n} messages.")),
+        }
         Ok(Exit::Success)
     }
 }

@@ -171,11 +171,14 @@ impl Worker {
 /// What of a file is not offered, a line each.
 fn skipped(change: &Change) -> Vec<String> {
     match change {
-        Change::Broken { file, reason, .. } => vec![format!("{file}: {reason}")],
+        Change::Broken { file, reason, earlier_stays } => {
+            let stays = if *earlier_stays { "; the earlier version stays" } else { "" };
+            vec![format!("{file}: {reason}{stays}")]
+        }
         Change::Added(plugin) | Change::Replaced(plugin) => {
-            let of_function =
+            let reason =
                 |skipped: &sandbox::Skipped| format!("{}.{}: {}", plugin.name, skipped.name, skipped.reason);
-            plugin.program.skipped().iter().map(of_function).collect()
+            plugin.program.skipped().iter().map(reason).collect()
         }
         Change::Removed(_) => Vec::new(),
     }
@@ -183,17 +186,16 @@ fn skipped(change: &Change) -> Vec<String> {
 
 /// Says in the log what became of a file.
 fn report(change: Change) {
-    let digest = |plugin: &crate::plugin::Plugin| plugin.program.digest()[..12].to_owned();
     for line in skipped(&change) {
         tracing::warn!("skipped {line}");
     }
-    match change {
-        Change::Added(plugin) => tracing::info!("plugin {} added ({})", plugin.file, digest(&plugin)),
-        Change::Replaced(plugin) => tracing::info!("plugin {} replaced ({})", plugin.file, digest(&plugin)),
-        Change::Removed(plugin) => tracing::info!("plugin {} removed", plugin.file),
-        Change::Broken { file, earlier_stays: true, .. } => tracing::warn!("{file} stays as it was"),
-        Change::Broken { .. } => {}
-    }
+    let (what, plugin) = match &change {
+        Change::Added(plugin) => ("added", plugin),
+        Change::Replaced(plugin) => ("replaced", plugin),
+        Change::Removed(plugin) => ("removed", plugin),
+        Change::Broken { .. } => return,
+    };
+    tracing::info!("plugin {} {what} (sha256 {})", plugin.file, &plugin.program.digest()[..12]);
 }
 
 fn start_log(level: tracing::Level) {

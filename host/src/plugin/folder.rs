@@ -128,7 +128,7 @@ impl Folder {
         changes.extend(taken.into_iter().map(|(name, file)| Change::Broken {
             file: name.to_string(),
             reason: format!("this task is already offered by {file:?}, which keeps it"),
-            earlier_stays: true,
+            earlier_stays: false,
         }));
     }
 
