@@ -137,12 +137,24 @@ fn an_expired_task_is_not_run() {
 }
 
 #[test]
-fn a_task_with_an_eta_waits_for_it_and_holds_no_place() {
+fn a_task_with_an_eta_waits_in_redis_and_runs_once_when_it_is_due() {
     let redis = TestRedis::start();
-    let _host = TestHost::start_with(&redis, &[("app", guests::DIVIDE)], &["-c", "1"]);
-    let far =
-        redis.send(&Task::new("app.divide", json!([1, 2])).header("eta", json!("2999-01-01T00:00:00Z")));
-    assert_eq!(redis.run("app.divide", json!([1, 2])).to_string(), "SUCCESS 0.5");
+    let mut host = TestHost::start_with(&redis, &[("app", guests::DIVIDE)], &["-c", "1"]);
+    let task = |eta: &str| Task::new("app.divide", json!([1, 2])).header("eta", json!(eta));
+    let far = redis.send(&task("2999-01-01T00:00:00Z"));
+    let due = jiff::Timestamp::now() + Duration::from_secs(3);
+    let near = redis.send(&task(&due.to_string()));
+    eventually("both wait", || (redis.ask::<u64>(&["ZCARD", "host:delayed"]) == 2).then_some(()));
+    redis.wait_until_idle();
+    assert_eq!(redis.run("app.divide", json!([1, 2])).to_string(), "SUCCESS 0.5", "a place is free");
+
+    // What waits is nothing that a worker holds.
+    host.kill_9();
+    host.start_again();
+    let answer = redis.answer(&near);
+    assert_eq!(answer.to_string(), "SUCCESS 0.5");
+    let done: jiff::Timestamp = answer.meta["date_done"].as_str().unwrap().parse().unwrap();
+    assert!(done >= due, "due at {due}, done at {done}");
     assert!(redis.stored(&far).is_none());
 }
 

@@ -29,16 +29,17 @@ impl Queues {
         for name in names {
             lengths.push((name.to_string(), store.broker.length(&name).await?));
         }
-        let (held, dead) = (store.broker.held().await?, store.broker.dead_letters().await?);
+        let (held, delayed) = (store.broker.held().await?, store.broker.delayed().await?);
+        let dead = store.broker.dead_letters().await?;
         if self.json {
             let queues: serde_json::Map<_, _> =
                 lengths.into_iter().map(|(name, n)| (name, n.into())).collect();
-            print::json(&json!({"queues": queues, "held": held, "dead_letters": dead}));
+            print::json(&json!({"queues": queues, "held": held, "delayed": delayed, "dead_letters": dead}));
         } else {
             let mut rows = vec![["queue".to_owned(), "messages".to_owned()]];
             rows.extend(lengths.into_iter().map(|(name, length)| [name, length.to_string()]));
             print::table(&rows);
-            print::line(format!("\nheld by workers: {held}\ndead letters: {dead}"));
+            print::line(format!("\nheld by workers: {held}\ndelayed: {delayed}\ndead letters: {dead}"));
         }
         Ok(Exit::Success)
     }

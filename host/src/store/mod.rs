@@ -96,6 +96,8 @@ pub enum Fate {
     Acknowledge,
     /// It goes back to the head of its queue, marked as redelivered, and is the next to be taken.
     Restore,
+    /// It waits, where no worker's death matters, and is at the head of its queue again at this time.
+    Delay(jiff::Timestamp),
     /// It goes to the dead letters, with the reason.
     DeadLetter(String),
 }
@@ -126,7 +128,7 @@ pub trait Broker: Send + Sync + 'static {
     /// Appends a message to a queue. `priority` is 0 to 9, 0 the most urgent.
     async fn publish(&self, queue: &QueueName, priority: u8, message: &[u8]) -> Result<(), StoreError>;
 
-    /// Takes at most `most` messages, the most urgent first, and records each as held by this owner; both in one atomic
+    /// Takes at most `most` messages, delayed ones that are due among them, the most urgent first, and records each as held by this owner; both in one atomic
     /// step. Takes fewer when they are large. Does not wait: an empty answer means that the queues are empty, and arms
     /// [`Broker::arrival`]. May be cancelled at any time: what nobody received is restored by [`Broker::restore`].
     async fn take(&self, queues: &[QueueName], most: usize) -> Result<Vec<Delivery>, StoreError>;
@@ -155,6 +157,9 @@ pub trait Broker: Send + Sync + 'static {
 
     /// The queues that exist: all that hold messages or were ever bound.
     async fn queues(&self) -> Result<Vec<QueueName>, StoreError>;
+
+    /// The number of messages that wait for their time.
+    async fn delayed(&self) -> Result<u64, StoreError>;
 
     /// The number of messages that are held by workers.
     async fn held(&self) -> Result<u64, StoreError>;

@@ -29,9 +29,8 @@ use crate::{
 pub(super) async fn execute(worker: Arc<Worker>, delivery: Delivery, slot: OwnedSemaphorePermit) {
     let tag = delivery.tag.clone();
     let known = OnceLock::new();
-    let mut slot = Some(slot);
     let life = async {
-        let end = live(&worker, delivery, &mut slot, &known).await;
+        let end = live(&worker, delivery, &known).await;
         (settlement(tag.clone(), &end), end)
     };
     let (settlement, end) = match AssertUnwindSafe(life).catch_unwind().await {
@@ -52,6 +51,8 @@ enum End {
     Ended { request: Arc<Request>, outcome: Outcome, wall: Duration },
     /// The message was not one that can be run.
     Refused { id: Option<TaskId>, exception: Option<Exception>, reason: String },
+    /// The task is not to be run before this time.
+    Delayed { request: Arc<Request>, until: Timestamp },
     /// The worker is shutting down and the task has not ended.
     Interrupted { request: Arc<Request> },
 }
@@ -64,12 +65,7 @@ impl End {
 }
 
 /// From message to end, without settling. The request is put into `known` as soon as it is read.
-async fn live(
-    worker: &Arc<Worker>,
-    delivery: Delivery,
-    slot: &mut Option<OwnedSemaphorePermit>,
-    known: &OnceLock<Arc<Request>>,
-) -> End {
+async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Arc<Request>>) -> End {
     let request = match message::decode(&delivery.message, &worker.options.messages) {
         Ok(request) => known.get_or_init(|| Arc::new(request)).clone(),
         Err(refusal) => return refused(&refusal),
@@ -80,11 +76,8 @@ async fn live(
     if let Some(outcome) = expired(&request).or_else(|| unsupported(&request)) {
         return End::without_run(request, outcome);
     }
-    if !wait_until_due(worker, &request, slot).await {
-        return End::Interrupted { request };
-    }
-    if let Some(outcome) = expired(&request) {
-        return End::without_run(request, outcome);
+    if let Some(until) = not_yet_due(&request) {
+        return End::Delayed { request, until };
     }
     let Some(entry) = worker.registry.find(&request.task) else {
         let outcome = not_registered(&request);
@@ -119,22 +112,9 @@ fn limits(worker: &Worker, request: &Request) -> TimeLimits {
     TimeLimits { hard, soft }
 }
 
-/// Waits for the request's eta. The slot is given up meanwhile; the delivery stays held. `false` on a shutdown.
-async fn wait_until_due(worker: &Worker, request: &Request, slot: &mut Option<OwnedSemaphorePermit>) -> bool {
-    let Some(early) = request.eta.and_then(|eta| Duration::try_from(eta - Timestamp::now()).ok()) else {
-        return true;
-    };
-    *slot = None;
-    let due = async {
-        tokio::time::sleep(early).await;
-        worker.slots.clone().acquire_owned().await.ok()
-    };
-    tokio::select! {
-        biased;
-        () = worker.shutdown.requested() => {}
-        free = due => *slot = free,
-    }
-    slot.is_some()
+/// The request's eta, if it has not come yet.
+fn not_yet_due(request: &Request) -> Option<Timestamp> {
+    request.eta.filter(|eta| *eta > Timestamp::now())
 }
 
 fn expired(request: &Request) -> Option<Outcome> {
@@ -211,6 +191,7 @@ fn settlement(tag: Tag, end: &End) -> Settlement {
         End::Refused { reason, .. } => {
             Settlement { tag, result: None, fate: Fate::DeadLetter(reason.clone()) }
         }
+        End::Delayed { until, .. } => Settlement { tag, result: None, fate: Fate::Delay(*until) },
         End::Interrupted { .. } => Settlement { tag, result: None, fate: Fate::Restore },
     }
 }
@@ -248,6 +229,9 @@ fn report(end: &End, settled: Option<Settled>) {
         }
         End::Refused { id: None, reason, .. } => {
             tracing::error!("moved a message to the dead letters: {reason}")
+        }
+        End::Delayed { request, until } => {
+            tracing::info!("Task {}[{}] waits until {until}", request.task, request.id);
         }
         End::Interrupted { request } => {
             tracing::warn!(

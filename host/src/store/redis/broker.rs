@@ -59,15 +59,21 @@ impl Broker for Redis {
                     call.key(keys::list(queue, step)).arg(tag::suffix(step, queue)).arg(record::tail(queue));
             }
         }
-        let answer: Vec<Vec<Vec<u8>>> = self.takes.call(&[call]).await?;
-        let deliveries = deliveries(answer.into_iter().flatten());
+        let due = script::DUE.call().key(keys::DELAYED).key(keys::DELAYED_MESSAGES).arg(CHUNK);
+        let mut answers = self.takes.call::<redis::Value>(&[due, call]).await?.into_iter();
+        let (next_due, taken) =
+            (answers.next().unwrap_or(redis::Value::Nil), answers.next().unwrap_or(redis::Value::Nil));
+        self.next_due.store(self.takes.read(next_due)?, Ordering::Relaxed);
+        let deliveries = deliveries(self.takes.read::<Vec<Vec<u8>>>(taken)?.into_iter());
         numbers.keep(deliveries.iter().map(|delivery| delivery.tag.clone()));
         Ok(deliveries)
     }
 
     async fn arrival(&self) {
+        let next_due =
+            u64::try_from(self.next_due.load(Ordering::Relaxed)).map_or(LONGEST_WAIT, Duration::from_millis);
         // Running out of time is one of the two ways to return.
-        let _ = tokio::time::timeout(LONGEST_WAIT, self.arrived.notified()).await;
+        let _ = tokio::time::timeout(LONGEST_WAIT.min(next_due), self.arrived.notified()).await;
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
@@ -118,6 +124,10 @@ impl Broker for Redis {
         queues.sort();
         queues.dedup();
         Ok(queues)
+    }
+
+    async fn delayed(&self) -> Result<u64, StoreError> {
+        self.commands.ask(redis::cmd("ZCARD").arg(keys::DELAYED)).await
     }
 
     async fn held(&self) -> Result<u64, StoreError> {

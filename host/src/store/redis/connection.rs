@@ -78,7 +78,7 @@ impl Connection {
     /// Sends several commands in one round trip. An error that answers any of them is the answer to all.
     pub async fn ask_all<T: FromRedisValue>(&self, commands: Vec<Cmd>) -> Result<Vec<T>, StoreError> {
         let answers = self.send(commands).await?;
-        answers.into_iter().map(|answer| self.converted(answer)).collect()
+        answers.into_iter().map(|answer| self.read(answer)).collect()
     }
 
     /// Calls scripts in one round trip, or in two if the server has forgotten them.
@@ -93,7 +93,7 @@ impl Connection {
                 *answer = second.next().unwrap_or(Value::Nil);
             }
         }
-        answers.into_iter().map(|answer| self.converted(answer)).collect()
+        answers.into_iter().map(|answer| self.read(answer)).collect()
     }
 
     /// Subscribes to a channel; returns once the server has confirmed it.
@@ -163,7 +163,8 @@ impl Connection {
         }
     }
 
-    fn converted<T: FromRedisValue>(&self, value: Value) -> Result<T, StoreError> {
+    /// Reads one answer of several of different kinds.
+    pub fn read<T: FromRedisValue>(&self, value: Value) -> Result<T, StoreError> {
         let converted = value.extract_error().and_then(|value| Ok(redis::from_redis_value(value)?));
         converted.map_err(|error| self.error(error))
     }

@@ -15,6 +15,12 @@ pub const UNACKED_MUTEX: &str = "unacked_mutex";
 /// Our lock while one of us restores what the dead have held.
 pub const RESTORE_LOCK: &str = "host:restore";
 
+/// Sorted set of the tags of delayed messages, by the time at which they are due.
+pub const DELAYED: &str = "host:delayed";
+
+/// Hash of tag to delayed message.
+pub const DELAYED_MESSAGES: &str = "host:delayed:messages";
+
 /// List of messages that were put aside for good, the newest first.
 pub const DEAD: &str = "host:dead";
 

@@ -16,7 +16,10 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicUsize},
+    },
     time::Duration,
 };
 
@@ -95,6 +98,8 @@ pub struct Redis {
     arrived: Arc<Notify>,
     custody: Custody,
     announcements: Arc<Announcements>,
+    /// In how many milliseconds the next delayed message was due when last asked; negative if there was none.
+    next_due: AtomicI64,
     /// Counts takes: it says whose turn it is.
     turn: AtomicUsize,
     /// The queues that this owner has used, and so has bound.
@@ -127,6 +132,7 @@ impl Redis {
             arrived,
             custody: Custody::default(),
             announcements,
+            next_due: AtomicI64::new(-1),
             turn: AtomicUsize::new(0),
             bound: Mutex::default(),
         };

@@ -21,6 +21,10 @@ scripts! {
     SETTLE = "result.lua", "settle.lua";
     /// Puts a held message back.
     PUT_BACK = "result.lua", "put_back.lua";
+    /// Lays a held message aside until it is due.
+    DELAY = "delay.lua";
+    /// Puts delayed messages that are due back into their lists.
+    DUE = "due.lua";
     /// Stores a result.
     STORE = "result.lua", "store.lua";
     /// Tells that an owner lives.

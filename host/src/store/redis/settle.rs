@@ -1,5 +1,7 @@
 //! How deliveries end: done with, put aside, or put back.
 
+use jiff::Timestamp;
+
 use super::{Redis, keys, record, script, script::Call, tag::OwnTag};
 use crate::{
     protocol::message::mark_redelivered,
@@ -100,6 +102,7 @@ impl Redis {
 
     fn end(&self, tag: &OwnTag, fate: &Fate, result: Option<&StoredResult>) -> Call {
         let dead_head = match fate {
+            Fate::Delay(until) => return delay(tag, *until),
             Fate::DeadLetter(reason) => record::dead_head(reason, &tag.queue),
             Fate::Acknowledge | Fate::Restore => String::new(),
         };
@@ -139,6 +142,18 @@ impl Redis {
             None => call,
         }
     }
+}
+
+fn delay(tag: &OwnTag, until: Timestamp) -> Call {
+    script::DELAY
+        .call()
+        .key(keys::UNACKED)
+        .key(keys::UNACKED_INDEX)
+        .key(keys::DELAYED)
+        .key(keys::DELAYED_MESSAGES)
+        .arg(&tag.text)
+        .arg(until.as_duration().as_secs_f64())
+        .arg(record::tail(&tag.queue).len())
 }
 
 /// A command about the record of one delivery.
