@@ -109,7 +109,7 @@ fn the_worker_goes_on_when_redis_hung() {
 
 #[test]
 fn after_an_outage_no_worker_takes_another_for_dead() {
-    let redis = TestRedis::start();
+    let mut redis = TestRedis::start();
     let plugins = [("observe", guests::OBSERVE)];
     let first = TestHost::start_with(&redis, &plugins, &["-n", "first@%h"]);
     let second = TestHost::start_with(&redis, &plugins, &["-n", "second@%h"]);
@@ -117,9 +117,9 @@ fn after_an_outage_no_worker_takes_another_for_dead() {
     redis.send_all(&tasks);
     eventually("all run", || (redis.ask::<usize>(&["HLEN", "unacked"]) == tasks.len()).then_some(()));
     // Longer than a lease: when Redis is back no worker has a heartbeat.
-    redis.freeze();
+    redis.stop();
     thread::sleep(Duration::from_secs(12));
-    redis.thaw();
+    redis.start_again();
     redis.wait_for_all(&tasks);
     for host in [first, second] {
         let log = host.output();

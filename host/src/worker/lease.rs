@@ -6,11 +6,11 @@
 //! others for dead.
 
 use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::{Outage, Worker};
 use crate::store::StoreError;
@@ -27,24 +27,27 @@ const LEASE: Duration = Duration::from_secs(7);
 pub(super) struct Lease(Mutex<Option<Instant>>);
 
 impl Lease {
-    fn renewed(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+    fn renewed(&self, now: Instant) {
+        self.lock().get_or_insert(now);
     }
 
     fn broken(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.lock() = None;
     }
 
     /// Whether every other worker that lives has had the time to renew its own lease.
-    fn is_settled(&self) -> bool {
-        let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        since.is_some_and(|since| since.elapsed() >= LEASE)
+    fn is_settled(&self, now: Instant) -> bool {
+        self.lock().is_some_and(|since| now.duration_since(since) >= LEASE)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The first heartbeat. It fails if the store cannot be reached.
 pub(super) async fn announce(worker: &Worker) -> Result<(), StoreError> {
-    worker.store.broker.beat(LEASE).await.inspect(|()| worker.lease.renewed())
+    worker.store.broker.beat(LEASE).await.inspect(|()| worker.lease.renewed(Instant::now()))
 }
 
 /// Beats for ever.
@@ -53,7 +56,7 @@ pub(super) async fn beat(worker: &Worker) {
     loop {
         match worker.store.broker.beat(LEASE).await {
             Ok(()) => {
-                worker.lease.renewed();
+                worker.lease.renewed(Instant::now());
                 outage.over();
                 sleep(BEAT).await;
             }
@@ -70,7 +73,7 @@ pub(super) async fn restore(worker: &Worker) {
     let mut outage = Outage::new("look for messages of dead workers");
     loop {
         sleep(BEAT).await;
-        if !worker.lease.is_settled() {
+        if !worker.lease.is_settled(Instant::now()) {
             continue;
         }
         match worker.store.broker.restore().await {
@@ -82,5 +85,28 @@ pub(super) async fn restore(worker: &Worker) {
             }
             Err(error) => outage.wait(&error, &worker.shutdown).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_are_taken_for_dead_only_after_a_whole_lease_of_unbroken_beats() {
+        let lease = Lease::default();
+        let start = Instant::now();
+        assert!(!lease.is_settled(start), "before the first beat");
+        for beat in 0..3 {
+            lease.renewed(start + BEAT * beat);
+        }
+        assert!(!lease.is_settled(start + LEASE - Duration::from_millis(1)));
+        assert!(lease.is_settled(start + LEASE));
+
+        lease.broken();
+        let back = start + LEASE * 3;
+        lease.renewed(back);
+        assert!(!lease.is_settled(back + BEAT), "an outage begins it anew");
+        assert!(lease.is_settled(back + LEASE));
     }
 }
