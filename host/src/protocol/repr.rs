@@ -9,7 +9,7 @@ use std::{fmt::Write, str::Chars};
 use serde_json::{Value, value::RawValue};
 
 use super::scan;
-use crate::task::Exception;
+use crate::task::{Exception, Request};
 
 /// Celery's `argsrepr_maxsize`, in characters.
 const LONGEST: usize = 1024;
@@ -19,6 +19,23 @@ const LEVELS: usize = 3;
 /// Positional arguments, the text of a JSON array, as a tuple: `(1, 'two')`, `(1,)`.
 pub fn args(json: &RawValue) -> String {
     Printer::new(json.get(), Brackets::Tuple).print()
+}
+
+/// The positional and keyword arguments of a request: as its sender printed them, who may have left out a secret, or else
+/// as they are.
+pub fn arguments(request: &Request) -> (String, String) {
+    #[derive(serde::Deserialize, Default)]
+    struct Printed {
+        argsrepr: Option<String>,
+        kwargsrepr: Option<String>,
+    }
+    // A header of another type is no reason to print nothing.
+    let printed: Printed = serde_json::from_str(request.headers.get()).unwrap_or_default();
+    let cut = |text: String| text.chars().take(LONGEST).collect();
+    (
+        printed.argsrepr.map_or_else(|| args(&request.args), cut),
+        printed.kwargsrepr.map_or_else(|| value(&request.kwargs), cut),
+    )
 }
 
 /// Any JSON value: `{'y': [1.5, True, None]}`.
@@ -271,6 +288,23 @@ mod tests {
 
     fn raw(json: &str) -> &RawValue {
         serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn arguments_are_printed_as_their_sender_did_or_else_as_they_are() {
+        for (headers, expected) in [
+            (r#""argsrepr": "(<a secret>,)", "kwargsrepr": "{...}""#, ("(<a secret>,)", "{...}")),
+            (r#""argsrepr": null"#, ("(1,)", "{'k': None}")),
+            (r#""argsrepr": 5, "kwargsrepr": "x""#, ("(1,)", "{'k': None}")),
+            (r#""x": 1"#, ("(1,)", "{'k': None}")),
+        ] {
+            let message = format!(
+                r#"{{"body": "[[1], {{\"k\": null}}, {{}}]", "headers": {{"id": "i", "task": "f", {headers}}}}}"#
+            );
+            let request = crate::protocol::message::decode(message.as_bytes(), &Default::default()).unwrap();
+            let (args, kwargs) = arguments(&request);
+            assert_eq!((args.as_str(), kwargs.as_str()), expected, "{headers}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use super::time;
-use crate::task::{Exception, Json, Outcome, Request, State, TaskId};
+use crate::task::{Exception, Failure, Json, Outcome, Request, State, TaskId};
 
 #[cfg(test)]
 mod tests;
@@ -87,6 +87,19 @@ pub fn of_outcome(request: &Request, outcome: &Outcome, now: Timestamp) -> Strin
         result,
         traceback,
         date_done: Some(now),
+        group_id: request.group_id.as_ref(),
+        parent_id: request.parent_id.as_ref(),
+    })
+}
+
+/// Writes the failure of a task that is going to be run again. The task is not done, so there is no time at which it was.
+pub fn of_retry(request: &Request, failure: &Failure) -> String {
+    encode(&Meta {
+        id: &request.id,
+        state: &State::Retry,
+        result: MetaResult::Exception(&failure.exception),
+        traceback: failure.traceback.as_deref(),
+        date_done: None,
         group_id: request.group_id.as_ref(),
         parent_id: request.parent_id.as_ref(),
     })

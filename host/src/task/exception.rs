@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::builtins;
+
 /// A Python exception: what `AsyncResult.result` becomes in the caller.
 ///
 /// The caller's Celery rebuilds it by looking `class` up in `module` among the modules it has imported
@@ -21,60 +23,6 @@ pub struct Exception {
 /// makes a new subclass of `Exception` for each.
 const GUEST_MODULE: &str = "host.guest";
 
-/// The built-in exceptions that a guest may name: subclasses of `Exception` that take any arguments. What would end
-/// the caller's process (`SystemExit`, `KeyboardInterrupt`) or needs arguments of certain types (`UnicodeDecodeError`)
-/// is not among them.
-const BUILTINS: &[&str] = &[
-    "ArithmeticError",
-    "AssertionError",
-    "AttributeError",
-    "BlockingIOError",
-    "BrokenPipeError",
-    "BufferError",
-    "ChildProcessError",
-    "ConnectionAbortedError",
-    "ConnectionError",
-    "ConnectionRefusedError",
-    "ConnectionResetError",
-    "EOFError",
-    "Exception",
-    "FileExistsError",
-    "FileNotFoundError",
-    "FloatingPointError",
-    "IOError",
-    "ImportError",
-    "IndentationError",
-    "IndexError",
-    "InterruptedError",
-    "IsADirectoryError",
-    "KeyError",
-    "LookupError",
-    "MemoryError",
-    "ModuleNotFoundError",
-    "NameError",
-    "NotADirectoryError",
-    "NotImplementedError",
-    "OSError",
-    "OverflowError",
-    "PermissionError",
-    "ProcessLookupError",
-    "RecursionError",
-    "ReferenceError",
-    "RuntimeError",
-    "StopAsyncIteration",
-    "StopIteration",
-    "SyntaxError",
-    "SystemError",
-    "TabError",
-    "TimeoutError",
-    "TypeError",
-    "UnboundLocalError",
-    "UnicodeError",
-    "ValueError",
-    "Warning",
-    "ZeroDivisionError",
-];
-
 impl Exception {
     /// A built-in exception with a message: `Exception::builtin("TypeError", "…")`.
     pub fn builtin(class: &str, message: impl Into<String>) -> Self {
@@ -89,13 +37,29 @@ impl Exception {
     /// The exception that a guest asked for by name. A name that is no Python identifier becomes `TaskError`.
     pub fn named_by_guest(kind: &str, message: impl Into<String>) -> Self {
         let args = vec![Value::String(message.into())];
-        if BUILTINS.contains(&kind) {
+        if builtins::is_builtin(kind) {
             return Self::new("builtins", kind, args);
         }
         let identifier = kind.len() <= 100
             && kind.starts_with(|c: char| c.is_ascii_alphabetic())
             && kind.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         Self::new(GUEST_MODULE, if identifier { kind } else { "TaskError" }, args)
+    }
+
+    /// Whether a Python worker would catch it by `except kind`. `kind` is the name of a class, alone or after its module
+    /// (`shop.CardDeclined`); every exception is an `Exception`.
+    pub fn is_a(&self, kind: &str) -> bool {
+        if self.module == "builtins" {
+            let kind = kind.strip_prefix("builtins.").unwrap_or(kind);
+            return builtins::is_kind_of(&self.class, kind);
+        }
+        let qualified = || kind.strip_prefix(self.module.as_str())?.strip_prefix('.');
+        kind == "Exception" || kind == self.class || qualified() == Some(self.class.as_str())
+    }
+
+    /// Whether the run was stopped at its hard time limit.
+    pub fn is_hard_limit(&self) -> bool {
+        self.module == "billiard.exceptions" && self.class == "TimeLimitExceeded"
     }
 
     /// The same with texts of at most 8 KiB. What a guest says goes to every reader of the result.
@@ -145,5 +109,29 @@ mod tests {
         assert_eq!(module("os.system"), "host.guest.TaskError");
         assert_eq!(module("__class__"), "host.guest.TaskError");
         assert_eq!(module(""), "host.guest.TaskError");
+    }
+
+    #[test]
+    fn an_exception_is_what_python_would_catch_it_as() {
+        let refused = Exception::builtin("ConnectionRefusedError", "no");
+        let declined = Exception::named_by_guest("CardDeclined", "no");
+        let soft = Exception::new("billiard.exceptions", "SoftTimeLimitExceeded", vec![]);
+        for (exception, kind, expected) in [
+            (&refused, "OSError", true),
+            (&refused, "builtins.OSError", true),
+            (&refused, "Exception", true),
+            (&refused, "ValueError", false),
+            (&refused, "shop.OSError", false),
+            (&declined, "CardDeclined", true),
+            (&declined, "host.guest.CardDeclined", true),
+            (&declined, "shop.CardDeclined", false),
+            (&declined, "host.guestCardDeclined", false),
+            (&declined, "Exception", true),
+            (&declined, "RuntimeError", false),
+            (&soft, "SoftTimeLimitExceeded", true),
+            (&soft, "billiard.exceptions.SoftTimeLimitExceeded", true),
+        ] {
+            assert_eq!(exception.is_a(kind), expected, "{exception:?} {kind}");
+        }
     }
 }

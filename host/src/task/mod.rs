@@ -1,14 +1,23 @@
 //! The words the rest is said in. No I/O, and nothing of Celery's wire format or of WebAssembly.
 
+mod asked;
+mod builtins;
+mod decide;
 mod exception;
 mod name;
+mod options;
 mod outcome;
 mod request;
+mod retry;
 
+pub use asked::{Asked, LONGEST_DELAY};
+pub use decide::{Disposition, decide};
 pub use exception::Exception;
 pub use name::{InvalidName, QueueName, TaskId, TaskName};
+pub use options::TaskOptions;
 pub use outcome::{Failure, Outcome, State};
-pub use request::{Limits, Request};
+pub use request::{Limits, Notes, Request};
+pub use retry::RetryPolicy;
 
 /// JSON text that is known to be well formed. Kept as text, so that what a caller sent reaches the guest unchanged:
 /// integers of any size, floats to the last digit, the order of keys.

@@ -37,8 +37,12 @@ pub struct Request {
     pub parent_id: Option<TaskId>,
     /// The group or chord it is part of.
     pub group_id: Option<TaskId>,
+    /// 0 to 9, 0 the most urgent.
+    pub priority: u8,
     /// Whether the message was delivered before and came back.
     pub redelivered: bool,
+    /// What workers of `host` noted of the message before.
+    pub notes: Notes,
     /// All headers of the message: the text of a JSON object.
     pub headers: Json,
     /// All properties of the message: the text of a JSON object.
@@ -52,4 +56,17 @@ pub struct Limits {
     pub hard: Option<Duration>,
     /// The task is asked to end after this time.
     pub soft: Option<Duration>,
+}
+
+/// What workers of `host` note in a message that comes back to its queue.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Notes {
+    /// How many workers have died that may have been running it.
+    pub deaths: u32,
+    /// Its task was begun by a worker, which holds it or has died.
+    pub running: bool,
+    /// Its task was begun by a worker that has died.
+    pub begun: bool,
+    /// Until when it waits, or has waited, for a plugin that offers its task.
+    pub parked_until: Option<Timestamp>,
 }

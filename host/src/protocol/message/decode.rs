@@ -11,6 +11,7 @@ use super::{
     body::{self, Arguments},
     field::{self, Field, kind},
     refusal::{Reason, quoted},
+    rewrite,
 };
 use crate::{
     protocol::scan,
@@ -74,6 +75,8 @@ struct Headers<'a> {
     parent_id: Option<&'a RawValue>,
     ignore_result: Option<&'a RawValue>,
     redelivered: Option<&'a RawValue>,
+    /// Our own notes.
+    host: Option<&'a RawValue>,
     compression: Option<&'a RawValue>,
     taskset: Option<&'a RawValue>,
     args: Option<&'a RawValue>,
@@ -84,6 +87,7 @@ struct Headers<'a> {
 struct Properties<'a> {
     #[serde(borrow)]
     body_encoding: Option<&'a RawValue>,
+    priority: Option<&'a RawValue>,
     delivery_info: Option<&'a RawValue>,
 }
 
@@ -148,7 +152,9 @@ fn read(message: &[u8], limits: &MessageLimits, subject: &mut Subject) -> Result
         root_id: Field::new("root_id", headers.root_id).identifier()?.unwrap_or_else(|| id.clone()),
         parent_id: Field::new("parent_id", headers.parent_id).identifier()?,
         group_id: Field::new("group", headers.group).identifier()?,
+        priority: Field::new("priority", properties.priority).priority(),
         redelivered,
+        notes: rewrite::read_notes(headers.host),
         headers: envelope.headers.unwrap_or(empty("{}")).to_owned(),
         properties: envelope.properties.unwrap_or(empty("{}")).to_owned(),
         id,

@@ -65,6 +65,12 @@ impl<'a> Field<'a> {
         value.get().parse().map_err(|_| self.invalid("a whole number from 0 to 4294967295"))
     }
 
+    /// 0 to 9; what is less or more counts as the nearest, and what is no whole number as 0 (celery-protocol.md, 2.1).
+    pub fn priority(self) -> u8 {
+        let asked = self.value.and_then(|value| value.get().parse::<i64>().ok()).unwrap_or(0);
+        u8::try_from(asked.clamp(0, 9)).unwrap_or(0)
+    }
+
     /// `[hard, soft]` in seconds, each perhaps `null`. Zero is no limit, as in Python.
     pub fn limits(self) -> Result<Limits, Reason> {
         let Some(value) = self.value else { return Ok(Limits::default()) };

@@ -9,16 +9,18 @@ mod canvas;
 mod decode;
 mod encode;
 mod field;
-mod redelivered;
 mod refusal;
+mod rewrite;
+mod stamps;
 #[cfg(test)]
 mod tests;
 
 pub use canvas::canvas_part;
 pub use decode::decode;
 pub use encode::{Submission, encode};
-pub use redelivered::mark_redelivered;
 pub use refusal::Refusal;
+pub use rewrite::{mark_lost, mark_parked, mark_redelivered, mark_running, replayed, retried};
+pub use stamps::stamps;
 
 /// How large a message may be. Celery sets no bounds, and teams do send megabytes; but a worker that takes everything
 /// can be stopped by one message.

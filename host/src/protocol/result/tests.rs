@@ -1,7 +1,6 @@
 //! Results as Celery writes and reads them.
 
 use super::*;
-use crate::task::Failure;
 
 fn id(text: &str) -> TaskId {
     TaskId::new(text).unwrap()
@@ -65,8 +64,8 @@ fn results_are_written_in_celerys_form() {
     }
 }
 
-#[test]
-fn every_outcome_has_its_text() {
+/// A request that is part of a group and was sent by another task.
+fn request() -> Request {
     let mut message = crate::protocol::message::Submission::new(
         id("i"),
         "f".parse().unwrap(),
@@ -77,8 +76,12 @@ fn every_outcome_has_its_text() {
     message.group_id = Some(id("g"));
     message.parent_id = Some(id("p"));
     let message = crate::protocol::message::encode(&message, "tag", "gen1@host1");
-    let request = crate::protocol::message::decode(&message, &Default::default()).unwrap();
+    crate::protocol::message::decode(&message, &Default::default()).unwrap()
+}
 
+#[test]
+fn every_outcome_has_its_text() {
+    let request = request();
     let error = Exception::new("m", "MyErr", vec!["boom".into(), 1.into()]);
     let traced = Failure { exception: error.clone(), traceback: Some("Traceback\n".to_owned()) };
     let revoked = Exception::new("celery.exceptions", "TaskRevokedError", vec!["expired".into()]);
@@ -97,6 +100,23 @@ fn every_outcome_has_its_text() {
         assert_eq!(stored.traceback.as_deref(), traceback);
         assert_eq!(stored.date_done.as_deref(), Some("2026-11-23T12:00:00.500000+00:00"));
     }
+}
+
+#[test]
+fn a_task_that_is_retried_has_an_exception_and_is_not_done() {
+    let error = Exception::builtin("ValueError", "nope");
+    let failure = Failure { exception: error.clone(), traceback: Some("Traceback\n".to_owned()) };
+    let text = of_retry(&request(), &failure);
+    assert_eq!(
+        text,
+        r#"{"status":"RETRY","result":{"exc_type":"ValueError","exc_message":["nope"],"exc_module":"builtins"},"traceback":"Traceback\n","children":[],"date_done":null,"group_id":"g","parent_id":"p","task_id":"i"}"#
+    );
+    let stored = decode(&text).unwrap();
+    assert_eq!((stored.state, stored.exception), (State::Retry, Some(error)));
+    assert_eq!((stored.traceback.as_deref(), stored.date_done), (Some("Traceback\n"), None));
+    // Python stores no exception when the task gave none.
+    let bare = decode(r#"{"status":"RETRY","result":null,"traceback":null,"task_id":"i"}"#).unwrap();
+    assert_eq!((bare.state, bare.exception), (State::Retry, None));
 }
 
 #[test]
