@@ -15,7 +15,7 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtxView, WasiView, p1::WasiP1Ctx};
 
 use super::{Call, Options, ProgressSink, TimeLimits, limiter::Limiter, output::Capture, wasi};
-use crate::task::Request;
+use crate::task::{Asked, Request};
 
 /// The state of one run's store.
 pub(super) struct Guest {
@@ -25,7 +25,9 @@ pub(super) struct Guest {
     pub(super) request: Arc<Request>,
     pub(super) progress: ProgressSink,
     pub(super) deadlines: Deadlines,
-    pub(super) asked: Asked,
+    /// What becomes of its message if it fails; the last thing it asked for.
+    pub(super) asked: Option<Asked>,
+    pub(super) listens: Listens,
     /// The most bytes of JSON that it may hand to the host as one value.
     pub(super) largest_value: usize,
 }
@@ -47,7 +49,7 @@ impl Guest {
         options: &Options,
         call: Call,
         deadlines: Deadlines,
-        asked: Asked,
+        listens: Listens,
         stdio: Stdio,
     ) -> Store<Self> {
         let guest = Self {
@@ -56,7 +58,8 @@ impl Guest {
             request: call.request,
             progress: call.progress,
             deadlines,
-            asked,
+            asked: None,
+            listens,
             largest_value: options.result,
         };
         let mut store = Store::new(engine, guest);
@@ -102,9 +105,9 @@ impl Deadlines {
 
 /// Whether a guest has ever asked if it should end, known also while it runs.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Asked(Arc<AtomicBool>);
+pub(super) struct Listens(Arc<AtomicBool>);
 
-impl Asked {
+impl Listens {
     pub(super) fn remember(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

@@ -6,7 +6,8 @@ use tokio::time::Instant;
 use wasmtime::component::{HasSelf, Linker};
 
 use super::{convert, guest::Guest};
-use bindings::host::tasks::{context, progress, types};
+use crate::task::{Asked, LONGEST_DELAY};
+use bindings::host::tasks::{context, delivery, progress, types};
 
 /// The traits that wasmtime makes out of the WIT files.
 mod bindings {
@@ -54,8 +55,23 @@ impl context::Host for Guest {
     }
 
     fn cancelled(&mut self) -> bool {
-        self.asked.remember();
+        self.listens.remember();
         self.deadlines.soft.is_some_and(|soft| soft <= Instant::now())
+    }
+}
+
+impl delivery::Host for Guest {
+    fn retry(&mut self, delay: Option<u64>, max_retries: Option<u32>) {
+        let delay = delay.map(|milliseconds| Duration::from_millis(milliseconds).min(LONGEST_DELAY));
+        self.asked = Some(Asked::Retry { delay, max: max_retries, explained: true });
+    }
+
+    fn ignore(&mut self) {
+        self.asked = Some(Asked::Ignore);
+    }
+
+    fn reject(&mut self, requeue: bool) {
+        self.asked = Some(Asked::Reject { requeue });
     }
 }
 

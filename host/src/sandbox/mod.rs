@@ -44,7 +44,7 @@ pub use output::Output;
 pub use program::{Function, Program, Shape};
 pub use signature::{Param, Signature, Skipped};
 
-use crate::task::{Json, Outcome, Request};
+use crate::task::{Asked, Json, Outcome, Request};
 
 /// Where WebAssembly is compiled and run: an engine and room for a number of instances. Cheap to clone.
 #[derive(Clone)]
@@ -176,6 +176,8 @@ pub type ProgressSink = Arc<dyn Fn(String, Json) -> BoxFuture<'static, Result<()
 pub struct Run {
     /// How it ended.
     pub outcome: Outcome,
+    /// What it asked to become of its message, if it failed.
+    pub asked: Option<Asked>,
     /// Time from the first instruction to the last, instantiation included.
     pub wall: Duration,
     /// Time spent computing, without waiting.

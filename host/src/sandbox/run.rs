@@ -16,13 +16,13 @@ use wasmtime_wasi::I32Exit;
 
 use super::{
     Call, Output, Run, convert,
-    guest::{Asked, Deadlines, Guest, Stdio},
+    guest::{Deadlines, Guest, Listens, Stdio},
     output::Capture,
     program::{Code, Loaded, Program},
     traceback::traceback,
     trap,
 };
-use crate::task::{Exception, Failure, Json, Outcome};
+use crate::task::{Asked, Exception, Failure, Json, Outcome};
 
 impl Program {
     /// Runs the function at the index `function` of [`Program::functions`], when a slot is free. The wait for
@@ -51,6 +51,9 @@ impl Program {
         }
     }
 }
+
+/// The exit code by which a command says that it failed only for now, by its name in `sysexits.h`.
+const EX_TEMPFAIL: i32 = 75;
 
 /// How arguments reach the guest.
 enum Input {
@@ -92,16 +95,17 @@ impl Loaded {
             // A program's standard output is its result, so all of it is kept, up to the limit.
             Input::Stdin(stdin) => (Vec::new(), stdin, Capture::new(options.result)),
         };
-        let asked = Asked::default();
+        let listens = Listens::default();
         let stdio = Stdio { stdin, stdout: stdout.clone(), stderr: output.clone() };
         let started = Instant::now();
         let mut cpu = Duration::ZERO;
-        let mut store = Guest::store(&self.sandbox.engine, options, call, deadlines, asked.clone(), stdio);
+        let mut store = Guest::store(&self.sandbox.engine, options, call, deadlines, listens.clone(), stdio);
         let ended = {
             let execution = metered(self.execute(function, &mut store, &arguments), &mut cpu);
-            limited(execution, deadlines, &asked).await
+            limited(execution, deadlines, &listens).await
         };
         let (peak_memory, refused) = (store.data().limiter.memory(), store.data().limiter.refused());
+        let mut asked = store.data().asked;
         // The order matters: the pool has room for the next instance only when this one is gone.
         drop(store);
         drop(slot);
@@ -111,6 +115,10 @@ impl Loaded {
         let outcome = match ended {
             Err(exceeded) => exceeded.outcome(deadlines),
             Ok(Err(error)) => {
+                if self.is_command() && matches!(error.downcast_ref(), Some(I32Exit(EX_TEMPFAIL))) {
+                    let explained = !output.tail.trim().is_empty();
+                    asked = Some(Asked::Retry { delay: None, max: None, explained });
+                }
                 let exception = trap::exception(&error, refused, &output.tail);
                 self.failure(function, exception, error.downcast_ref(), &output)
             }
@@ -119,7 +127,12 @@ impl Loaded {
                 Err(exception) => self.failure(function, exception, None, &output),
             },
         };
-        Run { outcome, wall, cpu, peak_memory, output }
+        let asked = asked.filter(|_| matches!(outcome, Outcome::Failure(_)));
+        Run { outcome, asked, wall, cpu, peak_memory, output }
+    }
+
+    fn is_command(&self) -> bool {
+        matches!(self.contents.code, Code::Command { .. } | Code::CommandComponent { .. })
     }
 
     /// Makes an instance and calls the function. What a program returns is on its standard output.
@@ -194,7 +207,14 @@ impl Loaded {
 impl Run {
     /// A run that ended before it began.
     fn new(outcome: Outcome) -> Self {
-        Self { outcome, wall: Duration::ZERO, cpu: Duration::ZERO, peak_memory: 0, output: Output::default() }
+        Self {
+            outcome,
+            asked: None,
+            wall: Duration::ZERO,
+            cpu: Duration::ZERO,
+            peak_memory: 0,
+            output: Output::default(),
+        }
     }
 }
 
@@ -229,13 +249,13 @@ fn seconds(duration: Duration) -> Value {
 async fn limited<T>(
     run: impl Future<Output = T>,
     deadlines: Deadlines,
-    asked: &Asked,
+    listens: &Listens,
 ) -> Result<T, Exceeded> {
     let mut run = pin!(run);
     if let Some(soft) = deadlines.soft {
         match timeout_at(soft, &mut run).await {
             Ok(ended) => return Ok(ended),
-            Err(_elapsed) if !asked.get() => return Err(Exceeded::Soft),
+            Err(_elapsed) if !listens.get() => return Err(Exceeded::Soft),
             Err(_elapsed) => {}
         }
     }

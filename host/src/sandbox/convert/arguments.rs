@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
 use super::{
-    super::signature::{Param, Signature, Type},
+    super::signature::{Param, Signature},
     parts::{Object, Parts},
     value::{Misfit, Reader, shortened},
 };
@@ -106,7 +106,7 @@ fn bind<'a>(signature: &Signature, args: &'a Json, kwargs: &'a Json) -> Result<B
     let absent: Vec<_> = params
         .iter()
         .zip(&named)
-        .filter(|(param, value)| value.is_none() && !is_optional(param))
+        .filter(|(param, value)| value.is_none() && !param.is_optional())
         .map(|(param, _)| format!("'{}'", param.name))
         .collect();
     if !absent.is_empty() {
@@ -115,13 +115,9 @@ fn bind<'a>(signature: &Signature, args: &'a Json, kwargs: &'a Json) -> Result<B
     Ok(Bound { named, rest: places.collect(), keywords: bound_rest })
 }
 
-fn is_optional(param: &Param) -> bool {
-    matches!(param.ty, Type::Option(_))
-}
-
 fn too_many(params: &[Param], given: usize) -> String {
     let most = params.len();
-    let least = params.iter().filter(|param| !is_optional(param)).count();
+    let least = params.iter().filter(|param| !param.is_optional()).count();
     let (takes, plural) =
         if least < most { (format!("from {least} to {most}"), true) } else { (most.to_string(), most != 1) };
     let (s, were) = (if plural { "s" } else { "" }, if given == 1 { "was" } else { "were" });

@@ -180,13 +180,41 @@ impl Int {
     }
 }
 
+impl Signature {
+    /// Arguments that the function takes, each as typed on a command line: `["1", "2"]`. `None` if one of them is not
+    /// simple enough to be made up.
+    pub fn example(&self) -> Option<Vec<String>> {
+        let required = self.params.iter().filter(|param| !param.is_optional());
+        required.zip(1..).map(|(param, number)| param.ty.example(number)).collect()
+    }
+}
+
+impl Param {
+    /// Whether callers may leave it out.
+    pub fn is_optional(&self) -> bool {
+        matches!(self.ty, Type::Option(_))
+    }
+}
+
+impl Type {
+    fn example(&self, number: usize) -> Option<String> {
+        match self {
+            Self::Bool => Some("true".to_owned()),
+            Self::Int(_) | Self::F32 | Self::F64 | Self::Json => Some(number.to_string()),
+            Self::String => Some("text".to_owned()),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}(", self.name)?;
         let mut separator = "";
-        for Param { name, ty } in &self.params {
+        for param in &self.params {
+            let Param { name, ty } = param;
             write!(f, "{separator}{name}: {ty}")?;
-            if matches!(ty, Type::Option(_)) {
+            if param.is_optional() {
                 f.write_str(" = none")?;
             }
             separator = ", ";

@@ -58,3 +58,23 @@ async fn a_command_that_does_not_print_json_or_exits_otherwise_fails() {
         "kombu.exceptions.EncodeError: result of 6553600 bytes; the limit is 1048576 (--max-result-size)"
     );
 }
+
+#[tokio::test]
+async fn a_command_asks_for_a_retry_by_exit_code_75() {
+    let say = |text: &str| format!("(call $print (i32.const 2) (i32.const 1024) (i32.const {}))", text.len());
+    for (text, code, expected) in [
+        ("busy", 75, Some(Asked::Retry { delay: None, max: None, explained: true })),
+        ("    ", 75, Some(Asked::Retry { delay: None, max: None, explained: false })),
+        ("", 75, Some(Asked::Retry { delay: None, max: None, explained: false })),
+        ("busy", 74, None),
+        ("busy", 1, None),
+    ] {
+        let body = format!("{} (call $exit (i32.const {code}))", say(text));
+        let failed = run(&command(text, &body), json!([])).await;
+        assert_eq!(exception(&failed), format!("builtins.RuntimeError: exit code {code}"));
+        assert_eq!(failed.asked, expected, "{text:?} {code}");
+    }
+    let reactor = r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (func (export "f") (call $exit (i32.const 75))))"#;
+    assert_eq!(run(reactor, json!([])).await.asked, None, "only a command speaks by its exit code");
+}

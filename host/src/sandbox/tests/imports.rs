@@ -128,3 +128,64 @@ async fn a_guest_reads_the_facts_of_its_run() {
         assert_eq!(serde_json::from_str::<Value>(text.as_str().unwrap()).unwrap(), expected);
     }
 }
+
+/// A component whose `f` calls `name` of `host:tasks/delivery`, of the WIT type `ty` and the core type `core`, does
+/// `body`, which puts the arguments where they belong, and then fails if `fails`.
+fn delivering(name: &str, ty: &str, core: &str, body: &str, fails: bool) -> String {
+    let end = if fails { "unreachable" } else { "" };
+    importing(
+        &format!("host:tasks/delivery@0.1.0#{name}"),
+        &format!(r#"(export "{name}" (func {ty}))"#),
+        &format!(r#"(import "host" "f" (func $ask {core})) (func (export "f") {body} {end})"#),
+        "",
+    )
+}
+
+#[tokio::test]
+async fn what_a_failing_run_asked_for_last_is_told() {
+    let option = r#"(param "delay" (option u64)) (param "max-retries" (option u32))"#;
+    let retry = |arguments: &str| {
+        let body = format!("(call $ask {arguments})");
+        ("retry", option, "(param i32 i64 i32 i32)", body)
+    };
+    let other = |name, arguments: &str, calls| match name {
+        "ignore" => (name, "", "", "(call $ask)".to_owned()),
+        _ => {
+            let call = format!("(call $ask (i32.const {arguments}))");
+            (name, r#"(param "requeue" bool)"#, "(param i32)", call + calls)
+        }
+    };
+    let asks = |delay, max| Some(Asked::Retry { delay, max, explained: true });
+    for ((name, ty, core, body), expected) in [
+        (retry("(i32.const 0) (i64.const 9) (i32.const 0) (i32.const 9)"), asks(None, None)),
+        (
+            retry("(i32.const 1) (i64.const 1500) (i32.const 1) (i32.const 7)"),
+            asks(Some(Duration::from_millis(1500)), Some(7)),
+        ),
+        (
+            retry("(i32.const 1) (i64.const -1) (i32.const 1) (i32.const 0)"),
+            asks(Some(LONGEST_DELAY), Some(0)),
+        ),
+        (other("ignore", "", ""), Some(Asked::Ignore)),
+        (other("reject", "1", ""), Some(Asked::Reject { requeue: true })),
+        (other("reject", "1", "(call $ask (i32.const 0))"), Some(Asked::Reject { requeue: false })),
+    ] {
+        let failed = load(&delivering(name, ty, core, &body, true)).run(0, call(json!([]))).await;
+        assert_eq!(exception(&failed), "builtins.RuntimeError: unreachable code reached");
+        assert_eq!(failed.asked, expected, "{name} {body}");
+        let succeeded = load(&delivering(name, ty, core, &body, false)).run(0, call(json!([]))).await;
+        assert_eq!(value(&succeeded), Value::Null);
+        assert_eq!(succeeded.asked, None, "{name} {body}");
+    }
+    assert_eq!(run(&doing("unreachable"), json!([])).await.asked, None);
+}
+
+#[tokio::test]
+async fn what_a_stopped_run_asked_for_is_told_too() {
+    let ty = r#"(param "requeue" bool)"#;
+    let body = "(call $ask (i32.const 0)) (loop (br 0))";
+    let program = load(&delivering("reject", ty, "(param i32)", body, true));
+    let stopped = program.run(0, call_within(SHORT)).await;
+    assert_eq!(exception(&stopped), "billiard.exceptions.TimeLimitExceeded: 0.1");
+    assert_eq!(stopped.asked, Some(Asked::Reject { requeue: false }));
+}

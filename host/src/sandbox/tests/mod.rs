@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use serde_json::{Value, json, value::to_raw_value};
 
 use super::*;
-use crate::task::{Exception, Failure, Limits, TaskId, TaskName};
+use crate::task::{Asked, Exception, Failure, LONGEST_DELAY, Limits, Notes, TaskId, TaskName};
 
 mod commands;
 mod imports;
@@ -52,7 +52,9 @@ fn call_with(args: Value, kwargs: Value) -> Call {
         root_id: id,
         parent_id: None,
         group_id: None,
+        priority: 0,
         redelivered: false,
+        notes: Notes::default(),
         headers: json(json!({"lang": "py"})),
         properties: json(json!({"priority": 3})),
     };

@@ -138,6 +138,31 @@ async fn the_wait_for_a_slot_counts_towards_the_limit() {
     value(&program.run(1, call(json!([]))).await);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropping_a_run_ends_a_guest_that_computes() {
+    let sandbox = Sandbox::new(Options { slots: 1, ..Options::default() }).unwrap();
+    let wasm =
+        wat::parse_str(r#"(module (func (export "spin") (loop (br 0))) (func (export "f")))"#).unwrap();
+    let program = sandbox.load("app.wasm", &wasm).unwrap();
+    for _ in 0..5 {
+        let (cancel, cancelled) = tokio::sync::oneshot::channel::<()>();
+        let spinning = program.clone();
+        // The run and what ends it are polled by one task, as in a worker that is told to terminate the run.
+        let run = tokio::spawn(async move {
+            tokio::select! {
+                run = spinning.run(0, call(json!([]))) => panic!("it spins: {:?}", run.outcome),
+                _ = cancelled => {}
+            }
+        });
+        while program.loaded.sandbox.slots.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        cancel.send(()).unwrap();
+        tokio::time::timeout(Duration::from_secs(5), run).await.expect("it ends promptly").unwrap();
+        value(&program.run(1, call(json!([]))).await);
+    }
+}
+
 #[tokio::test]
 async fn more_runs_than_slots_all_succeed() {
     let program = load(r#"(module (memory 1) (func (export "f") (result i32) (i32.const 7)))"#);
