@@ -9,12 +9,12 @@ use std::{
 };
 
 use super::{
-    Plugin, PluginError, Registry,
-    settling::{REST, Settling, Stamp},
+    Plugin, PluginError, Registry, manifest,
+    settling::{FileStamp, REST, Settling, Stamp},
 };
 use crate::sandbox::Sandbox;
 
-/// A folder of `.wasm` files and the registry that offers their tasks.
+/// A folder of `.wasm` files with their manifests, and the registry that offers their tasks.
 ///
 /// Everything here blocks: it reads files and compiles. [`follow`](super::follow) gives it a thread of its own.
 pub struct Folder {
@@ -132,7 +132,7 @@ impl Folder {
         }));
     }
 
-    /// The `.wasm` files in the folder. Hidden files are left out: that is what a file is called while an editor or
+    /// The `.wasm` files in the folder, each with its manifest. Hidden files are left out: that is what a file is called while an editor or
     /// `rsync` writes it.
     fn files(&self) -> Result<BTreeMap<PathBuf, Stamp>, PluginError> {
         let unreadable = |source| PluginError::Folder { path: self.path.clone(), source };
@@ -143,22 +143,25 @@ impl Folder {
             if name.starts_with('.') || !name.ends_with(".wasm") {
                 continue;
             }
-            // A file may vanish between being listed and being looked at; then it is not there.
-            if let Ok(metadata) =
-                std::fs::metadata(&path).inspect_err(|error| tracing::debug!(?path, %error, "gone"))
-                && metadata.is_file()
-            {
-                let stamp = Stamp {
-                    length: metadata.len(),
-                    modified: metadata.modified().ok(),
-                    changed: (metadata.ctime(), metadata.ctime_nsec()),
-                    inode: metadata.ino(),
-                };
-                files.insert(path, stamp);
+            if let Some(wasm) = look_at(&path) {
+                let manifest = look_at(&manifest::path_of(&path));
+                files.insert(path, Stamp { wasm, manifest });
             }
         }
         Ok(files)
     }
+}
+
+/// What a look at a file shows. A file may vanish between being listed and being looked at; then it is not there.
+fn look_at(path: &Path) -> Option<FileStamp> {
+    let metadata =
+        std::fs::metadata(path).inspect_err(|error| tracing::trace!(?path, %error, "gone")).ok()?;
+    metadata.is_file().then(|| FileStamp {
+        length: metadata.len(),
+        modified: metadata.modified().ok(),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+        inode: metadata.ino(),
+    })
 }
 
 /// An error with its causes, in one line.
@@ -171,3 +174,6 @@ fn one_line(error: &dyn std::error::Error) -> String {
     }
     text.replace('\n', "; ")
 }
+
+#[cfg(test)]
+mod tests;

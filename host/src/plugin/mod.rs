@@ -1,15 +1,17 @@
 //! Which `.wasm` file answers which task name, kept up to date while files come, change and go.
 //!
 //! [`Folder`] is the plugin folder and [`follow`] follows it; [`Registry`] is what the worker asks for each message. A file that cannot be
-//! loaded never takes away a version that works.
+//! loaded, or whose manifest cannot be read, never takes away a version that works.
 
 mod folder;
+mod manifest;
 mod registry;
 mod settling;
 mod watch;
 
 pub use folder::{Change, Folder};
-pub use registry::{Entry, Plugin, Registry};
+pub use manifest::ManifestError;
+pub use registry::{Changes, Entry, Plugin, Registry};
 pub use watch::follow;
 
 /// Why a plugin folder or file cannot be used.
@@ -38,4 +40,7 @@ pub enum PluginError {
     /// A file is not a plugin.
     #[error(transparent)]
     Load(#[from] crate::sandbox::LoadError),
+    /// The manifest beside a file cannot be used.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
 }

@@ -3,11 +3,12 @@
 use std::{collections::HashMap, path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
-use super::PluginError;
+use super::{PluginError, manifest};
 use crate::{
-    sandbox::{Program, Sandbox},
-    task::TaskName,
+    sandbox::{Program, Sandbox, Skipped},
+    task::{TaskName, TaskOptions},
 };
 
 /// The tasks that can be run now. Asked once for each message, so reading it takes no lock; replaced as a whole when
@@ -15,7 +16,11 @@ use crate::{
 #[derive(Default)]
 pub struct Registry {
     tasks: ArcSwap<HashMap<TaskName, Entry>>,
+    changed: watch::Sender<()>,
 }
+
+/// Tells when the tasks change.
+pub struct Changes(watch::Receiver<()>);
 
 /// What answers a task name: a function of a plugin. Holding it keeps that version of the plugin alive.
 #[derive(Clone)]
@@ -34,6 +39,17 @@ pub struct Plugin {
     pub file: String,
     /// The compiled code.
     pub program: Program,
+    /// How each of the program's functions is to be run, in their order.
+    options: Vec<TaskOptions>,
+    /// The functions that only the manifest knows.
+    unknown: Vec<Skipped>,
+}
+
+impl Entry {
+    /// How the task is to be run, as its plugin's manifest says.
+    pub fn options(&self) -> &TaskOptions {
+        &self.plugin.options[self.function]
+    }
 }
 
 impl Registry {
@@ -48,6 +64,11 @@ impl Registry {
             self.tasks.load().iter().map(|(name, entry)| (name.clone(), entry.clone())).collect();
         tasks.sort_by(|(a, _), (b, _)| a.cmp(b));
         tasks
+    }
+
+    /// What tells of the changes from now on.
+    pub fn changes(&self) -> Changes {
+        Changes(self.changed.subscribe())
     }
 
     /// Offers the tasks of exactly these plugins from now on. Runs that have begun end on the version they began with.
@@ -71,18 +92,34 @@ impl Registry {
             }
         }
         self.tasks.store(Arc::new(tasks));
+        self.changed.send_replace(());
         taken
     }
 }
 
+impl Changes {
+    /// Waits for the next change; for ever when there can be none any more.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
 impl Plugin {
-    /// Reads and compiles a `.wasm` file. Takes as long as compiling takes: not for an async thread.
+    /// Reads and compiles a `.wasm` file, and reads its manifest if it has one. Takes as long as compiling takes: not for an async thread.
     pub fn load(sandbox: &Sandbox, path: &Path) -> Result<Self, PluginError> {
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let name = plugin_name(&file).ok_or_else(|| PluginError::Name { file: file.clone() })?;
         let wasm = std::fs::read(path)?;
         let program = sandbox.load(&file, &wasm)?;
-        Ok(Self { name, file, program })
+        let (options, unknown) = manifest::read(path, program.functions())?;
+        Ok(Self { name, file, program, options, unknown })
+    }
+
+    /// What in the file or its manifest is no task, with the reason.
+    pub fn skipped(&self) -> impl Iterator<Item = &Skipped> {
+        self.program.skipped().iter().chain(&self.unknown)
     }
 
     /// The task names of the plugin's functions, in their order.

@@ -1,7 +1,8 @@
 //! When a file in the plugin folder may be read: once nobody is writing it. Pure: time and looks are passed in.
 //!
 //! A file is at rest when it looked the same twice, [`REST`] apart, and no writer is known to have it open. A file
-//! that is gone is at rest by the same rule, so that a file deleted and written anew is a replacement.
+//! that is gone is at rest by the same rule, so that a file deleted and written anew is a replacement. A plugin and its
+//! manifest are one in this: either is taken when both rest.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,9 +13,20 @@ use std::{
 /// How long a file must look the same.
 pub(super) const REST: Duration = Duration::from_millis(200);
 
-/// What a look at a file shows without reading it. `None` stands for a file that is not there.
+use super::manifest;
+
+/// What a look at a plugin shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
+    /// The `.wasm` file, by whose path the plugin is known.
+    pub wasm: FileStamp,
+    /// The manifest, if there is one.
+    pub manifest: Option<FileStamp>,
+}
+
+/// What a look at a file shows without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileStamp {
     pub length: u64,
     pub modified: Option<SystemTime>,
     /// When its content, owner or permissions changed, in seconds and nanoseconds.
@@ -22,14 +34,25 @@ pub(super) struct Stamp {
     pub inode: u64,
 }
 
-/// What is known of the files of one folder.
+impl Stamp {
+    /// Whether neither file was modified less than [`REST`] before `clock`.
+    fn is_aged(&self, clock: SystemTime) -> bool {
+        let mut files = std::iter::once(&self.wasm).chain(&self.manifest);
+        files.all(|file| {
+            let age = file.modified.and_then(|modified| clock.duration_since(modified).ok());
+            age.is_some_and(|age| age >= REST)
+        })
+    }
+}
+
+/// What is known of the plugins of one folder. `None` stands for one that is not there.
 #[derive(Default)]
 pub(super) struct Settling {
-    /// The last look at each file that has changed since it was handled, and when it first looked so.
+    /// The last look at each plugin that has changed since it was handled, and when it first looked so.
     changed: BTreeMap<PathBuf, (Option<Stamp>, Duration)>,
-    /// The stamp under which each file was handled.
+    /// The stamp under which each plugin was handled.
     handled: BTreeMap<PathBuf, Stamp>,
-    /// Files that were written to and not closed since.
+    /// Files, manifests too, that were written to and not closed since.
     open: BTreeSet<PathBuf>,
 }
 
@@ -64,7 +87,7 @@ impl Settling {
             let (last, since) = *self.changed.entry(path.clone()).or_insert((seen, now));
             if last != seen {
                 self.changed.insert(path, (seen, now));
-            } else if now.saturating_sub(since) >= REST && !(seen.is_some() && self.open.contains(&path)) {
+            } else if now.saturating_sub(since) >= REST && !(seen.is_some() && self.is_written(&path)) {
                 self.changed.remove(&path);
                 match seen {
                     Some(stamp) => self.handled.insert(path.clone(), stamp),
@@ -73,17 +96,23 @@ impl Settling {
                 rested.push((path, seen));
             }
         }
-        self.open.retain(|path| files.contains_key(path));
+        self.open.retain(|path| {
+            // What was opened and is gone was never closed; the kernel says nothing more of it.
+            files.contains_key(path)
+                || files.get(&path.with_extension("wasm")).is_some_and(|stamp| stamp.manifest.is_some())
+        });
         rested
+    }
+
+    /// Whether a writer has the plugin or its manifest open.
+    fn is_written(&self, path: &Path) -> bool {
+        self.open.contains(path) || self.open.contains(&manifest::path_of(path))
     }
 
     /// Takes the files as they are, without waiting for rest, except for those modified less than [`REST`] before
     /// `clock`. For the first look at a folder.
     pub fn first_look(&mut self, files: &BTreeMap<PathBuf, Stamp>, clock: SystemTime) -> Vec<PathBuf> {
-        let rested = files.iter().filter(|(_, stamp)| {
-            let age = stamp.modified.and_then(|modified| clock.duration_since(modified).ok());
-            age.is_some_and(|age| age >= REST)
-        });
+        let rested = files.iter().filter(|(_, stamp)| stamp.is_aged(clock));
         let rested: Vec<(PathBuf, Stamp)> = rested.map(|(path, stamp)| (path.clone(), *stamp)).collect();
         self.handled.extend(rested.iter().cloned());
         rested.into_iter().map(|(path, _)| path).collect()
@@ -99,8 +128,16 @@ impl Settling {
 mod tests {
     use super::*;
 
+    fn file(length: u64) -> FileStamp {
+        FileStamp { length, modified: None, changed: (0, 0), inode: 1 }
+    }
+
     fn stamp(length: u64) -> Stamp {
-        Stamp { length, modified: None, changed: (0, 0), inode: 1 }
+        Stamp { wasm: file(length), manifest: None }
+    }
+
+    fn with_manifest(length: u64) -> BTreeMap<PathBuf, Stamp> {
+        BTreeMap::from([(PathBuf::from("a.wasm"), Stamp { manifest: Some(file(length)), ..stamp(1) })])
     }
 
     fn folder(files: &[(&str, u64)]) -> BTreeMap<PathBuf, Stamp> {
@@ -145,14 +182,43 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_that_comes_changes_or_goes_is_a_change_of_its_plugin() {
+        let without = BTreeMap::from([(PathBuf::from("a.wasm"), stamp(1))]);
+        let mut files = Settling::default();
+        for (step, listing) in
+            [&without, &with_manifest(1), &with_manifest(2), &without].into_iter().enumerate()
+        {
+            let start = step as u64 * 1000;
+            assert!(files.look(listing, at(start)).is_empty());
+            let expected: Vec<_> = listing.iter().map(|(path, stamp)| (path.clone(), Some(*stamp))).collect();
+            assert_eq!(files.look(listing, at(start + 200)), expected, "step {step}");
+            assert!(files.look(listing, at(start + 900)).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_plugin_whose_manifest_is_being_written_is_not_taken() {
+        let mut files = Settling::default();
+        files.written(Path::new("a.toml"));
+        assert!(files.look(&with_manifest(1), at(0)).is_empty());
+        assert!(files.look(&with_manifest(1), at(60_000)).is_empty());
+        files.closed(Path::new("a.toml"));
+        assert_eq!(files.look(&with_manifest(1), at(60_001)).len(), 1);
+    }
+
+    #[test]
     fn the_first_look_takes_old_files_at_once_and_leaves_fresh_ones_to_rest() {
         let clock = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
-        let aged = |ms| Stamp { modified: Some(clock - Duration::from_millis(ms)), ..stamp(1) };
-        let listing =
-            BTreeMap::from([(PathBuf::from("old"), aged(5000)), (PathBuf::from("fresh"), aged(10))]);
+        let aged = |ms| FileStamp { modified: Some(clock - Duration::from_millis(ms)), ..file(1) };
+        let listing = BTreeMap::from([
+            (PathBuf::from("old"), Stamp { wasm: aged(5000), manifest: Some(aged(5000)) }),
+            (PathBuf::from("fresh"), Stamp { wasm: aged(10), manifest: None }),
+            (PathBuf::from("with fresh manifest"), Stamp { wasm: aged(5000), manifest: Some(aged(10)) }),
+        ]);
         let mut files = Settling::default();
         assert_eq!(files.first_look(&listing, clock), [PathBuf::from("old")]);
         files.look(&listing, at(0));
-        assert_eq!(files.look(&listing, at(200)), [(PathBuf::from("fresh"), Some(aged(10)))]);
+        let fresh = files.look(&listing, at(200)).into_iter().map(|(path, _)| path);
+        assert!(fresh.eq([PathBuf::from("fresh"), PathBuf::from("with fresh manifest")]));
     }
 }

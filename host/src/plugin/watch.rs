@@ -3,7 +3,7 @@
 
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use notify::{
@@ -54,15 +54,26 @@ pub fn follow(mut folder: Folder, on_change: impl Fn(Change) + Send + 'static) {
 /// Waits until there is reason to look at the folder again, noting what is told of writers.
 fn wait(told: &Receiver<notify::Result<Event>>, settling: &mut Settling) {
     let patience = if settling.is_restless() { REST / 4 } else { UNPROMPTED };
-    match told.recv_timeout(patience) {
-        Ok(event) => note(event, settling),
-        // Without a watcher nobody holds the other end.
-        Err(RecvTimeoutError::Disconnected) => std::thread::sleep(patience),
-        Err(RecvTimeoutError::Timeout) => {}
+    let deadline = Instant::now() + patience;
+    loop {
+        match told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(event) if is_only_read(&event) => continue,
+            Ok(event) => note(event, settling),
+            // Without a watcher nobody holds the other end.
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(patience),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        break;
     }
     while let Ok(event) = told.try_recv() {
         note(event, settling);
     }
+}
+
+/// Whether somebody has read and changed nothing: most often this thread, whose next look would follow from its last.
+fn is_only_read(event: &notify::Result<Event>) -> bool {
+    let wrote = EventKind::Access(AccessKind::Close(AccessMode::Write));
+    event.as_ref().is_ok_and(|event| event.kind.is_access() && event.kind != wrote && !event.need_rescan())
 }
 
 fn note(event: notify::Result<Event>, settling: &mut Settling) {
@@ -79,5 +90,26 @@ fn note(event: notify::Result<Event>, settling: &mut Settling) {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looking_at_the_folder_is_no_reason_to_look_again() {
+        let (tell, told) = channel();
+        let read = EventKind::Access(AccessKind::Open(AccessMode::Any));
+        for _ in 0..3 {
+            tell.send(Ok(Event::new(read))).unwrap();
+        }
+        let begin = Instant::now();
+        wait(&told, &mut Settling::default());
+        assert!(begin.elapsed() >= UNPROMPTED, "nothing was told that counts");
+
+        tell.send(Ok(Event::new(EventKind::Access(AccessKind::Close(AccessMode::Write))))).unwrap();
+        wait(&told, &mut Settling::default());
+        assert!(told.try_recv().is_err(), "it was heard");
     }
 }

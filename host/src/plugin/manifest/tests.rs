@@ -1,0 +1,176 @@
+//! What manifests say and how they are refused.
+
+use super::*;
+use crate::task::{Limits, RetryPolicy};
+
+fn parsed(text: &str) -> Result<(Vec<TaskOptions>, Vec<Skipped>), ManifestError> {
+    parse("app.toml".to_owned(), text, ["divide", "send_mail"].into_iter())
+}
+
+fn options(text: &str) -> [TaskOptions; 2] {
+    parsed(text).unwrap().0.try_into().unwrap()
+}
+
+fn seconds(n: f64) -> Duration {
+    Duration::from_secs_f64(n)
+}
+
+#[test]
+fn nothing_said_is_the_default() {
+    for text in ["", "# nothing\n", "[tasks]\n", "[tasks.divide]\n"] {
+        assert_eq!(options(text), [TaskOptions::default(), TaskOptions::default()], "{text}");
+    }
+    let TaskOptions { limits, acks_late, reject_on_worker_lost, ignore_result, retry } =
+        TaskOptions::default();
+    assert_eq!((limits.hard, limits.soft), (None, None));
+    assert_eq!((acks_late, reject_on_worker_lost, ignore_result), (true, true, false));
+    assert_eq!((retry.max_retries, retry.retry_backoff, retry.retry_jitter), (Some(3), None, true));
+    assert_eq!((retry.default_retry_delay, retry.retry_backoff_max), (seconds(180.0), seconds(600.0)));
+}
+
+#[test]
+fn every_key_is_read() {
+    let text = r#"
+        time_limit = 30
+        soft_time_limit = 2.5
+        acks_late = false
+        reject_on_worker_lost = false
+        ignore_result = true
+        autoretry_for = ["OSError", "shop.CardDeclined"]
+        max_retries = 7
+        default_retry_delay = 0
+        retry_backoff = 4
+        retry_backoff_max = 60.5
+        retry_jitter = false
+    "#;
+    let expected = TaskOptions {
+        limits: Limits { hard: Some(seconds(30.0)), soft: Some(seconds(2.5)) },
+        acks_late: false,
+        reject_on_worker_lost: false,
+        ignore_result: true,
+        retry: RetryPolicy {
+            autoretry_for: vec!["OSError".into(), "shop.CardDeclined".into()],
+            max_retries: Some(7),
+            default_retry_delay: Duration::ZERO,
+            retry_backoff: Some(seconds(4.0)),
+            retry_backoff_max: seconds(60.5),
+            retry_jitter: false,
+        },
+    };
+    assert_eq!(options(text), [expected.clone(), expected]);
+    for key in KEYS {
+        assert!(text.contains(&format!("        {key} = ")), "{key} is not in this test");
+    }
+}
+
+#[test]
+fn some_options_have_several_ways_to_be_said() {
+    let backoff = |text: &str| options(&format!("retry_backoff = {text}"))[0].retry.retry_backoff;
+    assert_eq!(backoff("true"), Some(seconds(1.0)));
+    assert_eq!((backoff("false"), backoff("0")), (None, None));
+    assert_eq!(backoff("0.25"), Some(seconds(0.25)));
+    let most = |text: &str| options(&format!("max_retries = {text}"))[0].retry.max_retries;
+    assert_eq!((most("\"unlimited\""), most("0"), most("4294967295")), (None, Some(0), Some(u32::MAX)));
+}
+
+#[test]
+fn what_is_said_of_one_task_comes_before_what_is_said_of_all() {
+    let text = r#"
+        time_limit = 30
+        max_retries = 5
+        [tasks.send_mail]
+        max_retries = 9
+        acks_late = false
+        [tasks.multiply]
+        max_retries = 1
+    "#;
+    let [divide, send_mail] = options(text);
+    assert_eq!((divide.retry.max_retries, divide.acks_late), (Some(5), true));
+    assert_eq!((send_mail.retry.max_retries, send_mail.acks_late), (Some(9), false));
+    assert_eq!(divide.limits, send_mail.limits);
+    let skipped = parsed(text).unwrap().1;
+    assert_eq!(skipped.len(), 1);
+    assert_eq!(skipped[0].name, "multiply");
+    assert_eq!(skipped[0].reason, "app.toml has options for it, but the plugin offers no task of this name");
+}
+
+#[test]
+fn what_is_not_understood_is_refused_by_file_and_key() {
+    let all = KEYS.join(", ");
+    let unknown = |key: &str| {
+        format!("\"app.toml\" has the key \"{key}\", which means nothing here: the options are {all}")
+    };
+    let seconds = "a number of seconds, from 0 to a year";
+    let limit = "a number of seconds, more than 0 and at most a year";
+    let wrong = |key: &str, found: &str, expected: &str| {
+        format!("\"app.toml\" has {key} = {found}, but it must be {expected}")
+    };
+    let list = r#"a list of names of exceptions: ["ConnectionError"]"#;
+    let count = r#"a whole number from 0 to 4294967295, or "unlimited""#;
+    for (text, expected) in [
+        ("tme_limit = 3", unknown("tme_limit")),
+        ("[tasks.divide]\ntasks = 3", unknown("tasks.divide.tasks")),
+        ("[tasks.nobody]\ntme_limit = 3", unknown("tasks.nobody.tme_limit")),
+        ("[task.divide]\ntime_limit = 3", unknown("task")),
+        ("tasks = 3", wrong("tasks", "3", "tables, one for each task: [tasks.divide]")),
+        ("[tasks]\ndivide = 3", wrong("tasks.divide", "3", "a table of options")),
+        ("time_limit = \"30\"", wrong("time_limit", "\"30\"", limit)),
+        ("time_limit = 0", wrong("time_limit", "0", limit)),
+        ("time_limit = -1", wrong("time_limit", "-1", limit)),
+        ("time_limit = nan", wrong("time_limit", "nan", limit)),
+        ("time_limit = inf", wrong("time_limit", "inf", limit)),
+        ("time_limit = 31536001", wrong("time_limit", "31536001", limit)),
+        ("[tasks.divide]\nsoft_time_limit = []", wrong("tasks.divide.soft_time_limit", "[]", limit)),
+        ("default_retry_delay = -0.5", wrong("default_retry_delay", "-0.5", seconds)),
+        ("retry_backoff_max = true", wrong("retry_backoff_max", "true", seconds)),
+        ("acks_late = 1", wrong("acks_late", "1", "true or false")),
+        ("max_retries = -1", wrong("max_retries", "-1", count)),
+        ("max_retries = 4294967296", wrong("max_retries", "4294967296", count)),
+        ("max_retries = 1.5", wrong("max_retries", "1.5", count)),
+        ("max_retries = \"many\"", wrong("max_retries", "\"many\"", count)),
+        (
+            "retry_backoff = \"yes\"",
+            wrong("retry_backoff", "\"yes\"", "true, false or a number of seconds, from 0 to a year"),
+        ),
+        ("autoretry_for = \"OSError\"", wrong("autoretry_for", "\"OSError\"", list)),
+        ("autoretry_for = [1]", wrong("autoretry_for", "[1]", list)),
+        ("autoretry_for = [\"OS Error\"]", wrong("autoretry_for", "[\"OS Error\"]", list)),
+        ("autoretry_for = [\"\"]", wrong("autoretry_for", "[\"\"]", list)),
+    ] {
+        assert_eq!(parsed(text).unwrap_err().to_string(), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_toml_is_refused_by_its_line() {
+    for (text, line) in [("a = 1\nb =\n", 2), ("time_limit = 3\ntime_limit = 4\n", 2), ("\n\n[tasks", 3)] {
+        let error = parsed(text).unwrap_err().to_string();
+        let start = format!("\"app.toml\" is not TOML: line {line}: ");
+        assert!(error.starts_with(&start) && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn a_hostile_manifest_is_refused_in_one_short_line() {
+    let deep = format!("autoretry_for = {}", "[".repeat(30_000));
+    let long = format!("autoretry_for = [{}]", "\"x\\u001b\",".repeat(5_000));
+    let odd = format!("\"{}\\n\\u001b\" = 1", "é".repeat(500));
+    for text in [deep, long, odd] {
+        let error = parsed(&text).unwrap_err().to_string();
+        assert!(error.len() < 600 && !error.chars().any(char::is_control), "{error}");
+    }
+}
+
+#[test]
+fn a_manifest_that_is_too_large_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let wasm = folder.path().join("app.wasm");
+    std::fs::write(path_of(&wasm), " ".repeat(64 << 10)).unwrap();
+    assert!(read(&wasm, &[]).is_ok());
+    std::fs::write(path_of(&wasm), " ".repeat((64 << 10) + 1)).unwrap();
+    let error = read(&wasm, &[]).unwrap_err().to_string();
+    assert_eq!(error, "\"app.toml\" has more than 65536 bytes");
+    std::fs::remove_file(path_of(&wasm)).unwrap();
+    std::fs::create_dir(path_of(&wasm)).unwrap();
+    assert!(read(&wasm, &[]).is_ok(), "a folder is no manifest");
+}
