@@ -2,21 +2,6 @@
 
 use super::*;
 
-/// Takes until there are `count` messages, looking only when told.
-async fn take_when_told(store: &impl Broker, queue: &QueueName, count: usize) -> Vec<Delivery> {
-    let mut taken = Vec::new();
-    in_time(async {
-        while taken.len() < count {
-            taken.extend(take(store, queue, 10).await.unwrap());
-            if taken.len() < count {
-                store.arrival().await;
-            }
-        }
-    })
-    .await;
-    taken
-}
-
 pub async fn a_delayed_message_comes_when_it_is_due_whoever_has_died<E: Engine>() {
     let (engine, q) = (E::start().await, queue("q"));
     let (dead, living) = (engine.connect().await, engine.connect().await);
@@ -26,7 +11,7 @@ pub async fn a_delayed_message_comes_when_it_is_due_whoever_has_died<E: Engine>(
     let (sooner, later) = (due(400), due(800));
     let ends = [(0, later), (1, sooner), (2, due(3_600_000))];
     let delays = ends.map(|(i, until)| settlement(&held[i].tag, Fate::Delay(until), None));
-    assert_eq!(dead.settle(&delays).await.unwrap(), [Settled::Done; 3]);
+    assert_eq!(dead.settle(&delays).await.unwrap(), vec![Settled::Done; 3]);
     assert_eq!((dead.held().await.unwrap(), dead.delayed().await.unwrap()), (0, 3));
     dead.leave().await.unwrap();
     assert_eq!(living.restore().await.unwrap(), 0, "nobody holds it");
@@ -43,13 +28,13 @@ pub async fn due_messages_are_taken_in_the_order_of_their_priorities<E: Engine>(
     let (engine, q) = (E::start().await, queue("mail.out"));
     let store = engine.connect().await;
     for (number, priority) in [(0, 9), (1, 0), (2, 9), (3, 0)] {
-        store.publish(&q, priority, &message(number)).await.unwrap();
+        publish(&store, &q, priority, &message(number)).await;
     }
     // Taken as 1, 3, 0, 2.
     let held = drain(&store, &q).await;
     let due = |i: u64| Timestamp::now() + Duration::from_millis(300 + i);
     let delays = held.iter().zip(0..).map(|(held, i)| settlement(&held.tag, Fate::Delay(due(i)), None));
-    assert_eq!(store.settle(&delays.collect::<Vec<_>>()).await.unwrap(), [Settled::Done; 4]);
+    assert_eq!(store.settle(&delays.collect::<Vec<_>>()).await.unwrap(), vec![Settled::Done; 4]);
     // All are due when they are looked at.
     tokio::time::sleep(Duration::from_millis(400)).await;
     assert_eq!(messages(&drain(&store, &q).await), [message(1), message(3), message(0), message(2)]);

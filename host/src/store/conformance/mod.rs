@@ -1,29 +1,40 @@
 //! What every storage engine must do, as one list of tests. An engine's own tests run it by `conformance!(Engine)`.
 //!
-//! Only [`Broker`] and [`Backend`] are used here. What an engine's keys or tables look like is tested beside the engine.
+//! Only the traits of this room are used here. What an engine's keys or tables look like is tested beside the engine.
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Backend, Broker, Delivery, Fate, Settled, Settlement, StoreError, StoredResult, Tag};
+use super::{
+    Backend, Broker, Cause, DeadLetters, Delivery, Fate, Publication, Report, Revocations, Settled,
+    Settlement, StoreError, StoredResult, Tag,
+};
 use crate::{
-    protocol::message::mark_redelivered,
+    protocol::message::{mark_lost, mark_redelivered},
     task::{QueueName, State, TaskId},
 };
 
+mod dead_letters;
 mod delays;
+mod model;
 mod owners;
+mod parking;
 mod queues;
 mod results;
+mod revocations;
+mod sending;
 mod settling;
 
-pub use {delays::*, owners::*, queues::*, results::*, settling::*};
+pub use {
+    dead_letters::*, delays::*, model::*, owners::*, parking::*, queues::*, results::*, revocations::*,
+    sending::*, settling::*,
+};
 
 /// A storage engine under test: an empty place, to which any number of owners connect.
 pub trait Engine: Sized {
     /// What connects to it.
-    type Store: Broker + Backend;
+    type Store: Broker + DeadLetters + Revocations + Backend;
     /// Makes the place.
     async fn start() -> Self;
     /// A new owner.
@@ -35,9 +46,13 @@ macro_rules! conformance {
     ($engine:ty) => {
         $crate::store::conformance::conformance! { $engine:
             messages_of_one_priority_leave_in_the_order_they_came,
+            random_histories_leave_every_message_in_one_place,
             urgent_messages_leave_first,
             queues_take_turns,
             no_more_is_taken_than_was_asked_for,
+            arrivals_are_announced_in_every_priority,
+            queues_are_known_once_they_are_used,
+            purging_a_queue_leaves_the_others,
             any_bytes_survive_being_taken_and_restored,
             a_taken_message_is_held_until_it_is_settled,
             a_delivery_is_settled_once,
@@ -45,6 +60,15 @@ macro_rules! conformance {
             settlements_are_answered_in_the_order_asked,
             a_restored_message_is_next_and_marked,
             several_messages_restored_together_keep_their_order_and_priority,
+            a_requeued_message_is_last_and_marked,
+            a_replaced_message_is_what_comes_back,
+            a_dead_letter_leaves_the_queues_and_is_counted,
+            a_batch_is_published_in_its_order,
+            a_message_sent_for_later_comes_when_it_is_due,
+            two_messages_sent_for_one_time_both_come,
+            what_is_sent_for_a_time_that_has_passed_comes_at_once,
+            a_settlement_sends_in_the_same_step,
+            nothing_is_sent_for_what_is_not_held,
             a_stored_success_is_never_replaced,
             a_late_word_of_progress_does_not_replace_the_end,
             a_failure_is_replaced_by_a_later_state,
@@ -57,13 +81,28 @@ macro_rules! conformance {
             two_that_restore_at_once_restore_each_message_once,
             a_worker_that_was_taken_for_dead_can_settle_nothing,
             a_take_that_nobody_received_is_restored,
+            a_worker_whose_heartbeat_stops_is_taken_for_dead,
+            a_worker_hears_once_what_it_has_lost,
+            workers_that_live_tell_of_themselves,
             a_delayed_message_comes_when_it_is_due_whoever_has_died,
             due_messages_are_taken_in_the_order_of_their_priorities,
             a_worker_that_was_taken_for_dead_can_delay_nothing,
-            a_dead_letter_leaves_the_queues_and_is_counted,
-            arrivals_are_announced_in_every_priority,
-            queues_are_known_once_they_are_used,
-            purging_a_queue_leaves_the_others,
+            parked_messages_are_counted_and_wait_whoever_dies,
+            released_messages_are_next_in_their_order,
+            a_release_is_an_arrival,
+            parked_messages_are_put_back_when_their_time_has_come,
+            dead_letters_are_listed_newest_first,
+            a_dead_letter_tells_the_whole_cause_and_the_very_message,
+            a_dead_letter_is_replayed_once_to_the_tail_of_the_list_it_came_from,
+            a_replay_is_an_arrival,
+            dead_letters_are_dropped_by_name,
+            only_the_newest_dead_letters_are_kept,
+            dead_letters_do_not_fill_the_store,
+            what_is_revoked_is_told_since_a_revision,
+            what_is_revoked_again_is_so_until_the_later_time,
+            what_is_revoked_is_forgotten_in_time,
+            a_take_tells_what_was_revoked_before_it,
+            news_of_revocations_are_told_at_once,
         }
     };
     ($engine:ty: $($name:ident),+ $(,)?) => {
@@ -89,24 +128,45 @@ pub fn marked(message: &[u8]) -> Vec<u8> {
     mark_redelivered(message).unwrap()
 }
 
+pub fn lost(message: &[u8]) -> Vec<u8> {
+    mark_lost(message).unwrap()
+}
+
 pub fn result(id: &TaskId, state: State, text: &str) -> StoredResult {
     let meta = format!(r#"{{"status": "{}", "result": "{text}", "task_id": "{id}"}}"#, state.as_str());
     StoredResult { id: id.clone(), state, meta }
 }
 
 pub fn settlement(tag: &Tag, fate: Fate, result: Option<StoredResult>) -> Settlement {
-    Settlement { tag: tag.clone(), result, fate }
+    Settlement { tag: tag.clone(), result, sends: Vec::new(), fate }
+}
+
+pub fn dead(reason: &str) -> Fate {
+    Fate::DeadLetter(Box::new(Cause { reason: reason.to_owned(), ..Cause::default() }))
+}
+
+/// What a worker tells of itself.
+pub fn report() -> Report {
+    Report { node: "celery@box".to_owned(), pid: 1, active: 0, processed: 0 }
+}
+
+pub fn publication(queue: &QueueName, priority: u8, message: &[u8]) -> Publication {
+    Publication { queue: queue.clone(), priority, due: None, message: message.to_vec().into() }
+}
+
+pub async fn publish(store: &impl Broker, queue: &QueueName, priority: u8, message: &[u8]) {
+    store.publish(&[publication(queue, priority, message)]).await.unwrap();
 }
 
 pub async fn publish_all(store: &impl Broker, queue: &QueueName, messages: std::ops::Range<usize>) {
     for number in messages {
-        store.publish(queue, 0, &message(number)).await.unwrap();
+        publish(store, queue, 0, &message(number)).await;
     }
 }
 
 /// Takes from one queue.
 pub async fn take(store: &impl Broker, queue: &QueueName, most: usize) -> Result<Vec<Delivery>, StoreError> {
-    store.take(std::slice::from_ref(queue), most).await
+    Ok(store.take(std::slice::from_ref(queue), most).await?.deliveries)
 }
 
 /// Takes from one queue until it is empty.
@@ -119,6 +179,21 @@ pub async fn drain(store: &impl Broker, queue: &QueueName) -> Vec<Delivery> {
         }
         all.extend(taken);
     }
+}
+
+/// Takes until there are `count` messages, looking only when told.
+pub async fn take_when_told(store: &impl Broker, queue: &QueueName, count: usize) -> Vec<Delivery> {
+    let mut taken = Vec::new();
+    in_time(async {
+        while taken.len() < count {
+            taken.extend(take(store, queue, 10).await.unwrap());
+            if taken.len() < count {
+                store.arrival().await;
+            }
+        }
+    })
+    .await;
+    taken
 }
 
 fn messages(deliveries: &[Delivery]) -> Vec<Vec<u8>> {

@@ -16,7 +16,7 @@ pub async fn urgent_messages_leave_first<E: Engine>() {
     let (engine, q) = (E::start().await, queue("q"));
     let store = engine.connect().await;
     for priority in [9, 0, 3, 6, 200] {
-        store.publish(&q, priority, &message(priority.into())).await.unwrap();
+        publish(&store, &q, priority, &message(priority.into())).await;
     }
     assert_eq!(store.length(&q).await.unwrap(), 5);
     let expected: Vec<_> = [0, 3, 6, 9, 200].map(message).to_vec();
@@ -32,14 +32,14 @@ pub async fn queues_take_turns<E: Engine>() {
     }
     let mut seen = Vec::new();
     for _ in 0..4 {
-        seen.push(store.take(&queues, 1).await.unwrap()[0].queue.clone());
+        seen.push(store.take(&queues, 1).await.unwrap().deliveries[0].queue.clone());
     }
     for q in &queues {
         assert_eq!(seen.iter().filter(|seen| *seen == q).count(), 2, "{seen:?}");
     }
-    store.publish(&queues[1], 9, &message(99)).await.unwrap();
-    store.publish(&queues[0], 0, &message(98)).await.unwrap();
-    let rest = store.take(&queues, 100).await.unwrap();
+    publish(&store, &queues[1], 9, &message(99)).await;
+    publish(&store, &queues[0], 0, &message(98)).await;
+    let rest = store.take(&queues, 100).await.unwrap().deliveries;
     assert_eq!(rest.last().unwrap().message, message(99), "priority comes before turns");
 }
 
@@ -48,7 +48,7 @@ pub async fn no_more_is_taken_than_was_asked_for<E: Engine>() {
     let store = engine.connect().await;
     publish_all(&store, &q, 0..3).await;
     assert!(take(&store, &q, 0).await.unwrap().is_empty());
-    assert!(store.take(&[], 10).await.unwrap().is_empty());
+    assert!(store.take(&[], 10).await.unwrap().deliveries.is_empty());
     assert_eq!(take(&store, &q, 2).await.unwrap().len(), 2);
     assert_eq!(store.length(&q).await.unwrap(), 1);
 }
@@ -58,18 +58,18 @@ pub async fn arrivals_are_announced_in_every_priority<E: Engine>() {
     let (worker, producer) = (engine.connect().await, engine.connect().await);
     let queues = [queue("a"), queue("b")];
     for (number, priority) in [0, 3, 6, 9, 0, 9].into_iter().enumerate() {
-        while !worker.take(&queues, 1).await.unwrap().is_empty() {}
+        while !worker.take(&queues, 1).await.unwrap().deliveries.is_empty() {}
         let q = &queues[number % 2];
         let woken = async {
             loop {
                 worker.arrival().await;
-                let taken = worker.take(&queues, 1).await.unwrap();
+                let taken = worker.take(&queues, 1).await.unwrap().deliveries;
                 if !taken.is_empty() {
                     return taken;
                 }
             }
         };
-        let announce = async { producer.publish(q, priority, &message(number)).await.unwrap() };
+        let announce = async { publish(&producer, q, priority, &message(number)).await };
         let (taken, ()) = in_time(async { tokio::join!(woken, announce) }).await;
         assert_eq!((&taken[0].queue, taken[0].message.to_vec()), (q, message(number)));
     }
@@ -79,7 +79,7 @@ pub async fn queues_are_known_once_they_are_used<E: Engine>() {
     let engine = E::start().await;
     let store = engine.connect().await;
     assert!(store.queues().await.unwrap().is_empty());
-    store.publish(&queue("published"), 0, &message(0)).await.unwrap();
+    publish(&store, &queue("published"), 0, &message(0)).await;
     store.take(&[queue("taken from")], 1).await.unwrap();
     assert_eq!(store.queues().await.unwrap(), [queue("published"), queue("taken from")]);
 }
@@ -88,7 +88,7 @@ pub async fn purging_a_queue_leaves_the_others<E: Engine>() {
     let engine = E::start().await;
     let store = engine.connect().await;
     for priority in 0..10 {
-        store.publish(&queue("a"), priority, &message(0)).await.unwrap();
+        publish(&store, &queue("a"), priority, &message(0)).await;
     }
     publish_all(&store, &queue("b"), 0..1).await;
     assert_eq!(store.purge(&queue("a")).await.unwrap(), 10);

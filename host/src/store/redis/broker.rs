@@ -4,11 +4,18 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::Timestamp;
 
-use super::{Redis, keys, record, script, tag, tag::OwnTag};
+use super::{
+    Redis,
+    ending::{Ending, Then},
+    keys, record, script, tag,
+    tag::OwnTag,
+};
 use crate::{
-    store::{Broker, Delivery, Settled, Settlement, StoreError, Tag},
-    task::QueueName,
+    fail_point,
+    store::{Broker, Delivery, Publication, Report, Settled, Settlement, StoreError, Tag, Taken},
+    task::{QueueName, TaskName},
 };
 
 /// The most bytes of messages in the answer to one take; the message that reaches it is the last. A server busy with
@@ -18,26 +25,39 @@ const LARGEST_TAKE: usize = 4 << 20;
 /// The most messages in the answer to one take, for the same reason.
 const LONGEST_TAKE: usize = 1_000;
 
+/// The most delayed messages that one take puts into their lists, and the most bytes of them. A take that finds more due is
+/// followed by the next at once, so that this bounds how long others wait for Redis, and not what it can move.
+const MOST_DUE: usize = 1_000;
+
 /// How long an owner that took something lives without a heartbeat.
 const FIRST_LEASE: Duration = Duration::from_secs(10);
 
-/// How long [`Broker::arrival`] waits at most. Nothing depends on it while Redis keeps its promises.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// How long [`Broker::arrival`] and [`crate::store::Revocations::revoked_news`] wait at most. Nothing depends on it while
+/// Redis keeps its promises.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// The most tags in one command.
 const CHUNK: usize = 1_000;
 
 #[async_trait]
 impl Broker for Redis {
-    async fn publish(&self, queue: &QueueName, priority: u8, message: &[u8]) -> Result<(), StoreError> {
-        self.bind_new(std::slice::from_ref(queue)).await;
-        let list = keys::list(queue, keys::step(priority));
-        self.commands.ask(redis::cmd("LPUSH").arg(list).arg(message)).await
+    async fn publish(&self, publications: &[Publication]) -> Result<(), StoreError> {
+        let queues: Vec<_> = publications.iter().map(|publication| publication.queue.clone()).collect();
+        self.bind_new(&queues).await;
+        if publications.iter().any(|publication| publication.due.is_some()) {
+            let ending = Ending { tag: b"", result: None, sends: publications, then: Then::Acknowledged };
+            return self.commands.call::<redis::Value>(&[self.ending(&ending)]).await.map(drop);
+        }
+        let push = |publication: &Publication| {
+            let list = keys::list(&publication.queue, keys::step(publication.priority));
+            redis::cmd("LPUSH").arg(list).arg(&publication.message[..]).to_owned()
+        };
+        self.commands.ask_all::<redis::Value>(publications.iter().map(push).collect()).await.map(drop)
     }
 
-    async fn take(&self, queues: &[QueueName], most: usize) -> Result<Vec<Delivery>, StoreError> {
+    async fn take(&self, queues: &[QueueName], most: usize) -> Result<Taken, StoreError> {
         if queues.is_empty() || most == 0 {
-            return Ok(Vec::new());
+            return Ok(Taken::default());
         }
         self.bind_new(queues).await;
         let numbers = self.custody.reserve(most.min(LONGEST_TAKE));
@@ -46,6 +66,7 @@ impl Broker for Redis {
             .key(keys::UNACKED)
             .key(keys::UNACKED_INDEX)
             .key(keys::heartbeat(&self.owner))
+            .key(keys::REVISION)
             .arg(tag::prefix(&self.owner))
             .arg(numbers.first())
             .arg(most.min(LONGEST_TAKE))
@@ -59,14 +80,21 @@ impl Broker for Redis {
                     call.key(keys::list(queue, step)).arg(tag::suffix(step, queue)).arg(record::tail(queue));
             }
         }
-        let due = script::DUE.call().key(keys::DELAYED).key(keys::DELAYED_MESSAGES).arg(CHUNK);
+        let due = script::DUE.call().key(keys::DELAYED).key(keys::DELAYED_MESSAGES);
+        let due = due.arg(MOST_DUE).arg(LARGEST_TAKE);
         let mut answers = self.takes.call::<redis::Value>(&[due, call]).await?.into_iter();
         let (next_due, taken) =
             (answers.next().unwrap_or(redis::Value::Nil), answers.next().unwrap_or(redis::Value::Nil));
+        fail_point::reach("take:answered");
         self.next_due.store(self.takes.read(next_due)?, Ordering::Relaxed);
-        let deliveries = deliveries(self.takes.read::<Vec<Vec<u8>>>(taken)?.into_iter());
+        let mut taken = self.takes.read::<Vec<Vec<u8>>>(taken)?.into_iter();
+        let revision =
+            taken.next().and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok()).unwrap_or(0);
+        let now = taken.next().and_then(|text| unix_time(&text)).unwrap_or_else(Timestamp::now);
+        let deliveries = deliveries(taken);
         numbers.keep(deliveries.iter().map(|delivery| delivery.tag.clone()));
-        Ok(deliveries)
+        fail_point::reach("take:kept");
+        Ok(Taken { deliveries, revision, now })
     }
 
     async fn arrival(&self) {
@@ -80,25 +108,61 @@ impl Broker for Redis {
         self.settle_all(settlements).await
     }
 
-    async fn beat(&self, lease: Duration) -> Result<(), StoreError> {
+    async fn replace(&self, tag: &Tag, message: &[u8]) -> Result<bool, StoreError> {
+        let Some(tag) = OwnTag::parse(&tag.0) else { return Ok(false) };
+        let record = record::record(message, &tag.queue);
+        let call = script::REPLACE.call().key(keys::UNACKED).arg(tag.text).arg(record);
+        Ok(self.commands.call::<bool>(&[call]).await?.into_iter().any(|done| done))
+    }
+
+    async fn beat(&self, lease: Duration, report: &Report) -> Result<Vec<Tag>, StoreError> {
         let held = self.custody.tags();
+        let report = serde_json::to_string(report).expect("it is made of strings and numbers");
         let call = |tags: &[Tag]| {
-            let call = script::BEAT.call().key(keys::heartbeat(&self.owner)).key(keys::UNACKED_INDEX);
-            tags.iter().fold(call.arg(millis(lease)), |call, tag| call.arg(&*tag.0))
+            let call = script::BEAT
+                .call()
+                .key(keys::heartbeat(&self.owner))
+                .key(keys::WORKERS)
+                .key(keys::UNACKED)
+                .key(keys::UNACKED_INDEX)
+                .arg(millis(lease))
+                .arg(&report)
+                .arg(&self.owner);
+            tags.iter().fold(call, |call, tag| call.arg(&*tag.0))
         };
         let mut calls: Vec<_> = held.chunks(CHUNK).map(call).collect();
         if calls.is_empty() {
             calls.push(call(&[]));
         }
-        self.beats.call::<redis::Value>(&calls).await.map(drop)
+        let gone = self.beats.call::<Vec<String>>(&calls).await?;
+        Ok(self.custody.lose(gone.iter().flatten().filter_map(|tag| OwnTag::parse(tag))))
     }
 
     async fn leave(&self) -> Result<(), StoreError> {
-        self.commands.ask(redis::cmd("DEL").arg(keys::heartbeat(&self.owner))).await
+        let heartbeat = redis::cmd("DEL").arg(keys::heartbeat(&self.owner)).to_owned();
+        let worker = redis::cmd("ZREM").arg(keys::WORKERS).arg(&self.owner).to_owned();
+        self.commands.ask_all::<redis::Value>(vec![heartbeat, worker]).await.map(drop)
     }
 
     async fn restore(&self) -> Result<usize, StoreError> {
         self.restore_abandoned().await
+    }
+
+    async fn parked(&self) -> Result<Vec<(TaskName, u64)>, StoreError> {
+        self.parked_tasks().await
+    }
+
+    async fn release(&self, task: &TaskName) -> Result<u64, StoreError> {
+        self.release_parked(task).await
+    }
+
+    async fn workers(&self) -> Result<Vec<Report>, StoreError> {
+        let owners: Vec<String> =
+            self.commands.ask(redis::cmd("ZRANGE").arg(keys::WORKERS).arg(0).arg(-1)).await?;
+        let reports = owners.iter().map(|owner| redis::cmd("GET").arg(keys::heartbeat(owner)).to_owned());
+        let reports: Vec<Option<Vec<u8>>> = self.commands.ask_all(reports.collect()).await?;
+        // A lease that has ended has no report; and of whom only a take has told, nothing is known.
+        Ok(reports.iter().flatten().filter_map(|report| serde_json::from_slice(report).ok()).collect())
     }
 
     async fn length(&self, queue: &QueueName) -> Result<u64, StoreError> {
@@ -134,11 +198,6 @@ impl Broker for Redis {
         self.commands.ask(redis::cmd("HLEN").arg(keys::UNACKED)).await
     }
 
-    async fn dead_letters(&self) -> Result<u64, StoreError> {
-        let count: Option<u64> = self.commands.ask(redis::cmd("GET").arg(keys::DEAD_COUNT)).await?;
-        Ok(count.unwrap_or(0))
-    }
-
     async fn purge(&self, queue: &QueueName) -> Result<u64, StoreError> {
         let call = script::PURGE.call().key(&keys::lists(queue)[..]);
         Ok(self.commands.call::<u64>(&[call]).await?.into_iter().sum())
@@ -148,7 +207,10 @@ impl Broker for Redis {
 impl Redis {
     /// Binds queues that this owner has not used before, as Python workers and producers do when they start. Only those who
     /// look need it, so what cannot be bound now, perhaps because memory is full, is used all the same and bound later.
-    async fn bind_new(&self, queues: &[QueueName]) {
+    pub(super) async fn bind_new(&self, queues: &[QueueName]) {
+        if queues.is_empty() {
+            return;
+        }
         let mut bound = self.bound.lock().await;
         let new: Vec<_> = queues.iter().filter(|queue| !bound.contains(*queue)).collect();
         if new.is_empty() {
@@ -177,6 +239,12 @@ fn queue_of_tasks(member: &[u8]) -> Option<QueueName> {
     let (_, queue) = keys::parse_binding(std::str::from_utf8(member).ok()?)?;
     let for_workers = queue.ends_with(".pidbox") || queue.starts_with("celeryev");
     QueueName::new(queue).ok().filter(|_| !for_workers)
+}
+
+/// A time as the script writes it: `1764000000.000000`.
+fn unix_time(text: &[u8]) -> Option<Timestamp> {
+    let (seconds, micros) = std::str::from_utf8(text).ok()?.split_once('.')?;
+    Timestamp::new(seconds.parse().ok()?, micros.parse::<i32>().ok()? * 1_000).ok()
 }
 
 /// The deliveries in a take's answer: tag, message, tag, message.

@@ -1,7 +1,7 @@
 //! Every key that this engine reads or writes. Those of Kombu and Celery are theirs to the byte
 //! (celery-protocol.md, 2.1 and 3.1), so that Python workers and clients share them; ours begin with `host:`.
 
-use crate::task::{QueueName, TaskId};
+use crate::task::{QueueName, TaskId, TaskName};
 
 /// Hash of delivery tag to record: what consumers hold (2.2).
 pub const UNACKED: &str = "unacked";
@@ -21,11 +21,32 @@ pub const DELAYED: &str = "host:delayed";
 /// Hash of tag to delayed message.
 pub const DELAYED_MESSAGES: &str = "host:delayed:messages";
 
-/// List of messages that were put aside for good, the newest first.
-pub const DEAD: &str = "host:dead";
+/// Sorted set of the names of parked messages, by the time at which they are put back.
+pub const PARKED: &str = "host:parked";
 
-/// How many messages were ever put aside, also those that the list has dropped since.
-pub const DEAD_COUNT: &str = "host:dead:count";
+/// Hash of name to parked message.
+pub const PARKED_MESSAGES: &str = "host:parked:messages";
+
+/// Hash of task to the number of messages that are parked for it.
+pub const PARKED_TASKS: &str = "host:parked:tasks";
+
+/// What the key of [`parked_of`] begins with.
+pub const PARKED_OF: &str = "host:parked:task:";
+
+/// What is known of the dead letters: hash of id to all but the message, hash of id to message, sorted sets of the ids by the
+/// times, in microseconds, since when they are here and when they expire, and how many bytes they are together.
+pub const DEAD: [&str; 5] =
+    ["host:dead:letters", "host:dead:messages", "host:dead:since", "host:dead:expires", "host:dead:bytes"];
+
+/// Counts what was ever revoked. Workers watch it.
+pub const REVISION: &str = "host:revoked:revision";
+
+/// What is revoked: hash of target to what is known of it, sorted sets of the targets by the time until which they are
+/// remembered and by the revision at which they last changed.
+pub const REVOKED: [&str; 3] = ["host:revoked", "host:revoked:until", "host:revoked:changes"];
+
+/// Sorted set of the owners that beat, by the time at which their leases end.
+pub const WORKERS: &str = "host:workers";
 
 /// The sets in which Kombu notes which queues are bound to an exchange (2.1).
 pub const BINDINGS: &str = "_kombu.binding.";
@@ -77,7 +98,17 @@ pub fn result(id: &TaskId) -> String {
     format!("celery-task-meta-{id}")
 }
 
-/// Exists while the owner lives.
+/// Sorted set of the names of the messages that are parked for a task, by the time since when they are.
+pub fn parked_of(task: &TaskName) -> String {
+    format!("{PARKED_OF}{task}")
+}
+
+/// The name of a parked message: the tag under which it was last delivered, and its task.
+pub fn parked_name(tag: &str, task: &TaskName) -> String {
+    format!("{tag}{SEPARATOR}{task}")
+}
+
+/// Exists while the owner lives; says what it reports of itself.
 pub fn heartbeat(owner: &str) -> String {
     format!("host:worker:{owner}")
 }

@@ -3,7 +3,9 @@
 //! # Layout
 //!
 //! - `address`: URLs. `connection`: a connection that comes back. `script`: the Lua scripts. `keys`: every key.
-//! - `broker`: taking, publishing, looking. `settle`: how deliveries end. `restore`: what happens to those of the dead.
+//! - `broker`: taking, publishing, looking. `settle`, `ending`: how deliveries end. `put_back`: how they come back into their
+//!   lists. `restore`: what happens to those of the dead. `parking`: messages that wait for a plugin.
+//! - `dead_letters`: messages that were given up. `revocations`: tasks that must not run.
 //! - `tag`, `record`, `custody`: how a delivery is named, recorded, and kept track of.
 //! - `backend`, `announcements`: results, and waiting for them.
 //!
@@ -37,9 +39,14 @@ mod backend;
 mod broker;
 mod connection;
 mod custody;
+mod dead_letters;
+mod ending;
 mod keys;
+mod parking;
+mod put_back;
 mod record;
 mod restore;
+mod revocations;
 mod script;
 mod settle;
 mod tag;
@@ -51,12 +58,28 @@ mod tests;
 pub struct Options {
     /// How long opening a connection may take.
     pub connect_timeout: Duration,
-    /// How long an answer may take. Long enough for the largest message on the slowest link.
+    /// How long an answer may take. So long a server that has silently gone is waited for, so it is short; when an answer comes
+    /// too late, because much is on its way over a slow link, the next one may take longer (see [`Connection`]).
     pub response_timeout: Duration,
     /// How long results are kept; zero is for ever. Celery's `result_expires`.
     pub result_lifetime: Duration,
     /// After this time Python workers' deliveries count as lost. Must be that of the Python workers.
     pub visibility_timeout: Duration,
+    /// How long dead letters are kept.
+    pub dead_letter_lifetime: Duration,
+}
+
+impl From<super::Options> for Options {
+    fn from(options: super::Options) -> Self {
+        let super::Options { result_lifetime, visibility_timeout, dead_letter_lifetime } = options;
+        Self {
+            connect_timeout: Duration::from_secs(3),
+            response_timeout: Duration::from_secs(3),
+            result_lifetime,
+            visibility_timeout,
+            dead_letter_lifetime,
+        }
+    }
 }
 
 impl Options {
@@ -73,13 +96,7 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let super::Options { result_lifetime, visibility_timeout } = super::Options::default();
-        Self {
-            connect_timeout: Duration::from_secs(5),
-            response_timeout: Duration::from_secs(10),
-            result_lifetime,
-            visibility_timeout,
-        }
+        super::Options::default().into()
     }
 }
 
@@ -96,6 +113,7 @@ pub struct Redis {
     beats: Connection,
     results: Arc<Connection>,
     arrived: Arc<Notify>,
+    revoked: Arc<Notify>,
     custody: Custody,
     announcements: Arc<Announcements>,
     /// In how many milliseconds the next delayed message was due when last asked; negative if there was none.
@@ -117,19 +135,22 @@ impl Redis {
     ) -> Result<Self, StoreError> {
         let broker = Address::parse(broker_url)?;
         let backend = Address::parse(backend_url.unwrap_or(broker_url))?;
-        let arrived = Arc::new(Notify::new());
+        let (arrived, revoked) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let announcements = Arc::new(Announcements::default());
         let redis = Self {
             owner: tag::new_owner(),
-            takes: takes(&broker, &options, arrived.clone())?,
-            commands: Connection::new(&broker, &options)?,
+            takes: takes(&broker, &options, arrived.clone(), revoked.clone())?,
+            commands: Connection::new(&broker, &options)?.patient(),
             beats: Connection::new(&broker, &options.clone().hasty())?,
-            results: announcements::listen(Connection::new(&backend, &options)?, announcements.clone())
-                .into(),
+            results: Arc::new(announcements::listen(
+                Connection::new(&backend, &options)?.patient(),
+                announcements.clone(),
+            )),
             options,
             broker,
             backend,
             arrived,
+            revoked,
             custody: Custody::default(),
             announcements,
             next_due: AtomicI64::new(-1),
@@ -157,23 +178,51 @@ impl Redis {
 
     /// Adds what `result.lua` wants to know.
     fn with_result(&self, call: Call, result: &StoredResult) -> Call {
-        let lifetime = u64::try_from(self.options.result_lifetime.as_millis()).unwrap_or(u64::MAX);
-        call.key(keys::result(&result.id)).arg(lifetime).arg(&result.meta)
+        call.key(keys::result(&result.id)).arg(self.result_lifetime()).arg(&result.meta)
     }
 }
 
 /// The connection for taking. Redis remembers which keys a tracking client has read and tells it when one changes, so
 /// nothing has to be asked again and again while the queues are empty. The pop that waits inside Redis (`BRPOP`) would
 /// do too, but what it pops is recorded nowhere until the client has read it.
-fn takes(address: &Address, options: &Options, arrived: Arc<Notify>) -> Result<Connection, StoreError> {
+fn takes(
+    address: &Address,
+    options: &Options,
+    arrived: Arc<Notify>,
+    revoked: Arc<Notify>,
+) -> Result<Connection, StoreError> {
     let mut tracking = redis::cmd("CLIENT");
     tracking.arg("TRACKING").arg("ON").arg("NOLOOP");
-    let connection = Connection::new(address, options)?.greet(tracking).on_push(move |push| {
-        if matches!(push.kind, redis::PushKind::Invalidate | redis::PushKind::Disconnection) {
+    let connection = Connection::new(address, options)?.patient().greet(tracking).on_push(move |push| {
+        let (arrival, revocation) = news(&push);
+        if arrival {
             arrived.notify_one();
+        }
+        if revocation {
+            revoked.notify_one();
         }
     });
     Ok(connection)
+}
+
+/// Whether a push may mean that something has arrived, and whether it may mean that something was revoked.
+fn news(push: &redis::PushInfo) -> (bool, bool) {
+    match push.kind {
+        redis::PushKind::Disconnection => (true, true),
+        redis::PushKind::Invalidate => match push.data.first() {
+            Some(redis::Value::Array(keys)) => {
+                let is = |key: &redis::Value, known: &str| matches!(key, redis::Value::BulkString(key) if key == known.as_bytes());
+                let of_revocations = |key: &redis::Value| keys::REVOKED.iter().any(|known| is(key, known));
+                let revocation = keys.iter().any(|key| is(key, keys::REVISION));
+                // What else is known of revocations changes with the revision, and is neither.
+                let arrival = keys.iter().any(|key| !is(key, keys::REVISION) && !of_revocations(key));
+                (arrival, revocation)
+            }
+            // The server has dropped all keys.
+            _ => (true, true),
+        },
+        _ => (false, false),
+    }
 }
 
 fn explain_old_server(error: StoreError) -> StoreError {

@@ -20,14 +20,10 @@ pub fn message<'a>(record: &'a [u8], queue: &QueueName) -> Option<&'a [u8]> {
     record.strip_prefix(b"[")?.strip_suffix(tail(queue).as_bytes())
 }
 
-/// The beginning of a dead letter. The time follows, then [`DEAD_MESSAGE`], then the message, which comes last because
-/// it may be anything, then `}`.
-pub fn dead_head(reason: &str, queue: &QueueName) -> String {
-    format!("{{\"reason\": {}, \"queue\": {}, \"at\": ", json_text(reason), json_text(queue.as_str()))
+/// One of our records, of a message from `queue`.
+pub fn record(message: &[u8], queue: &QueueName) -> Vec<u8> {
+    [b"[", message, tail(queue).as_bytes()].concat()
 }
-
-/// Stands before the message in a dead letter. It occurs there first: inside JSON strings its quotes are escaped.
-pub const DEAD_MESSAGE: &str = ", \"message\": ";
 
 fn json_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
@@ -53,17 +49,22 @@ impl<'a> KombuRecord<'a> {
 
     /// The message's own priority; 0, the most urgent, if it has none.
     pub fn priority(&self) -> u8 {
-        #[derive(Deserialize)]
-        struct Message {
-            properties: Properties,
-        }
-        #[derive(Deserialize)]
-        struct Properties {
-            priority: i64,
-        }
-        serde_json::from_str::<Message>(self.0.get())
-            .map_or(0, |message| u8::try_from(message.properties.priority.clamp(0, 9)).unwrap_or(0))
+        priority(self.0.get().as_bytes()).unwrap_or(0)
     }
+}
+
+/// A message's own priority, if it has one.
+pub fn priority(message: &[u8]) -> Option<u8> {
+    #[derive(Deserialize)]
+    struct Message {
+        properties: Properties,
+    }
+    #[derive(Deserialize)]
+    struct Properties {
+        priority: i64,
+    }
+    let priority = serde_json::from_slice::<Message>(message).ok()?.properties.priority;
+    u8::try_from(priority.clamp(0, 9)).ok()
 }
 
 #[cfg(test)]
@@ -74,8 +75,7 @@ mod tests {
     fn our_records_give_back_any_message_byte_for_byte() {
         let queue = QueueName::new("a\", \"\", \"b").unwrap();
         for text in [&b"{}"[..], b"", b"\xff\0, \"\", \"a\"]", b"[1, \"\", \"\"]"] {
-            let record = [b"[", text, tail(&queue).as_bytes()].concat();
-            assert_eq!(message(&record, &queue), Some(text));
+            assert_eq!(message(&record(text, &queue), &queue), Some(text));
         }
         assert_eq!(message(b"[1, \"\", \"other\"]", &queue), None);
     }

@@ -1,13 +1,26 @@
-//! Gives back what nobody holds any more: deliveries of dead owners, deliveries of our own that nobody received, and
-//! deliveries of Python workers after the visibility timeout.
+//! Gives back what nobody holds any more: deliveries of dead owners, deliveries of our own that nobody received, deliveries
+//! of Python workers after the visibility timeout, and parked messages whose time has come.
 //!
 //! A record is a lease: it is the owner's heartbeat that keeps it, not its age, so a long task is never run twice while
 //! its worker lives. Only Python workers have no heartbeat; for theirs Kombu's rule holds (celery-protocol.md, 2.3).
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Redis, keys, record::KombuRecord, script, script::Call, settle, settle::PutBack, tag::OwnTag};
-use crate::{protocol::message::mark_redelivered, store::StoreError, task::QueueName};
+use super::{
+    Redis,
+    ending::{End, Ending, Then},
+    keys,
+    put_back::{PutBack, of_record},
+    record::KombuRecord,
+    script,
+    tag::OwnTag,
+};
+use crate::{
+    fail_point,
+    protocol::message::{mark_lost, mark_redelivered},
+    store::StoreError,
+    task::QueueName,
+};
 
 /// A lock that its holder did not give up is free after this time. Nothing but work done twice depends on it.
 const RESTORE_LOCK_MILLIS: u64 = 5_000;
@@ -35,7 +48,7 @@ impl Redis {
 
     async fn restore_ours_and_theirs(&self) -> Result<usize, StoreError> {
         let index = self.index().await?;
-        let restored = self.restore_ours(index.ours).await?;
+        let restored = self.restore_ours(index.ours).await? + self.unpark().await?;
         let (seconds, micros): (u64, u64) = self.commands.ask(&redis::cmd("TIME")).await?;
         let now = seconds as f64 + micros as f64 / 1e6;
         let oldest = now - self.options.visibility_timeout.as_secs_f64();
@@ -94,12 +107,24 @@ impl Redis {
             .collect();
         // The newest goes first, so that the oldest ends up first in line.
         lost.sort_by(|a, b| (&b.owner, b.number).cmp(&(&a.owner, a.number)));
-        let put_back: Vec<_> = lost.iter().map(|tag| PutBack { tag, result: None }).collect();
+        let put_back = |tag| {
+            // What a take brought to nobody was in nobody's hands, so that nothing died with it.
+            let tag: &OwnTag = tag;
+            let mark = if tag.owner == self.owner { mark_redelivered } else { mark_lost };
+            PutBack { tag, end: End::Head, mark, result: None, sends: &[] }
+        };
+        let put_back: Vec<_> = lost.iter().map(put_back).collect();
         let done = self.put_back(&put_back).await?;
-        let without_record =
-            lost.iter().zip(&done).filter(|(_, done)| !**done).map(|(tag, _)| tag.text.as_bytes());
+        let (mut restored, mut without_record) = (0, Vec::new());
+        for (tag, done) in lost.iter().zip(done) {
+            match done {
+                Ok(true) => restored += 1,
+                Ok(false) => without_record.push(tag.text.as_bytes()),
+                // It must not be in the way of the others.
+                Err(error) => tracing::warn!(%error, tag = tag.text, "a message cannot be put back"),
+            }
+        }
         self.forget(without_record).await?;
-        let restored = done.into_iter().filter(|done| *done).count();
         if restored > 0 {
             tracing::info!(restored, owners = ?dead, "restored messages that nobody held any more");
         }
@@ -110,7 +135,7 @@ impl Redis {
     async fn restore_theirs(&self, overdue: Vec<Vec<u8>>) -> Result<usize, StoreError> {
         let mut restored = 0;
         for tag in overdue {
-            let record: Option<Vec<u8>> = self.commands.ask(&settle::of_record("HGET", &tag)).await?;
+            let record: Option<Vec<u8>> = self.commands.ask(&of_record("HGET", &tag)).await?;
             let Some(record) = record else {
                 self.forget([tag.as_slice()]).await?;
                 continue;
@@ -125,8 +150,11 @@ impl Redis {
                     "a delivery's queue is not known; it is left to the Python workers");
                 continue;
             };
-            let calls = [back_to_list(&tag, &queue, &record)];
-            restored += self.commands.call::<usize>(&calls).await?.into_iter().sum::<usize>();
+            let call = self.ending(&back_to_list(&tag, &queue, &record));
+            match self.commands.call_each::<usize>(&[call]).await?.into_iter().sum::<Result<usize, _>>() {
+                Ok(done) => restored += done,
+                Err(error) => tracing::warn!(%error, tag = %shown, "a message cannot be put back"),
+            }
         }
         Ok(restored)
     }
@@ -165,6 +193,7 @@ impl Redis {
         if self.commands.ask::<Option<String>>(&acquire).await?.is_none() {
             return Ok(None);
         }
+        fail_point::reach("restore:locked");
         let done = work.await;
         let release = self.commands.call::<redis::Value>(&[script::UNLOCK.call().key(lock).arg(token)]).await;
         let done = done?;
@@ -173,13 +202,9 @@ impl Redis {
     }
 }
 
-fn back_to_list(tag: &[u8], queue: &QueueName, record: &KombuRecord<'_>) -> Call {
+fn back_to_list<'a>(tag: &'a [u8], queue: &QueueName, record: &KombuRecord<'_>) -> Ending<'a> {
     let message = record.0.get().as_bytes();
-    script::PUT_BACK
-        .call()
-        .key(keys::UNACKED)
-        .key(keys::UNACKED_INDEX)
-        .key(keys::list(queue, keys::step(record.priority())))
-        .arg(tag)
-        .arg(mark_redelivered(message).unwrap_or_else(|| message.to_vec()))
+    let marked = mark_redelivered(message).unwrap_or_else(|| message.to_vec());
+    let list = keys::list(queue, keys::step(record.priority()));
+    Ending { tag, result: None, sends: &[], then: Then::InList(End::Head, list, marked) }
 }

@@ -17,14 +17,30 @@ macro_rules! scripts {
 scripts! {
     /// Takes messages.
     TAKE = "take.lua";
-    /// Ends a delivery.
-    SETTLE = "result.lua", "settle.lua";
-    /// Puts a held message back.
-    PUT_BACK = "result.lua", "put_back.lua";
-    /// Lays a held message aside until it is due.
-    DELAY = "delay.lua";
+    /// Acknowledges a delivery: what almost all deliveries come to, so it is short.
+    ACK = "result.lua", "ack.lua";
+    /// Ends a delivery in any way.
+    SETTLE = "dead.lua", "bury.lua", "result.lua", "settle.lua";
+    /// Replaces the message of a delivery.
+    REPLACE = "replace.lua";
     /// Puts delayed messages that are due back into their lists.
-    DUE = "due.lua";
+    DUE = "waiting.lua", "due.lua";
+    /// Puts parked messages whose time has come back into their lists.
+    UNPARK = "waiting.lua", "parked.lua", "unpark.lua";
+    /// Puts the parked messages of one task back into their lists.
+    RELEASE = "waiting.lua", "parked.lua", "release.lua";
+    /// Counts dead letters.
+    DEAD_COUNT = "dead.lua", "dead_count.lua";
+    /// Reads dead letters.
+    DEAD_LIST = "dead.lua", "dead_list.lua";
+    /// Drops dead letters.
+    DEAD_DROP = "dead.lua", "dead_drop.lua";
+    /// Sends a dead letter again.
+    DEAD_REPLAY = "dead.lua", "dead_replay.lua";
+    /// Revokes.
+    REVOKE = "revoke.lua";
+    /// Tells what was revoked.
+    REVOKED_SINCE = "revoked_since.lua";
     /// Stores a result.
     STORE = "result.lua", "store.lua";
     /// Tells that an owner lives.
@@ -41,7 +57,8 @@ pub struct Script {
     hash: String,
 }
 
-/// A call of a script: first its keys, then its other arguments.
+/// A call of a script: first its keys, then its other arguments. Lists that only the arguments name are used as well: a
+/// cluster, where that is not allowed, cannot be used anyway, for the keys of Kombu lie on different nodes.
 pub struct Call {
     script: &'static Script,
     keys: Vec<Vec<u8>>,

@@ -1,188 +1,207 @@
-//! How deliveries end: done with, put aside, or put back.
+//! How deliveries end. Each settlement is one step of Redis, and each has an answer of its own.
 
-use jiff::Timestamp;
-
-use super::{Redis, keys, record, script, script::Call, tag::OwnTag};
+use super::{
+    Redis,
+    connection::{Answers, Connection},
+    ending::{End, Ending, Then},
+    put_back::{PutBack, of_record},
+    script,
+    tag::OwnTag,
+};
 use crate::{
     protocol::message::mark_redelivered,
-    store::{Fate, Settled, Settlement, StoreError, StoredResult},
+    store::{Fate, Settled, Settlement, StoreError},
 };
 
-/// The most dead letters that are kept.
-const MOST_DEAD: usize = 10_000;
-
-/// The most messages that are put back in one round trip.
-const CHUNK: usize = 1_000;
-
-/// The most bytes of messages that are fetched at once in order to put them back; a single message may be larger.
-const LARGEST_FETCH: usize = 4 << 20;
-
-/// A held message that goes back to its list.
-pub struct PutBack<'a> {
-    /// Its delivery.
-    pub tag: &'a OwnTag,
-    /// What to store in the same step.
-    pub result: Option<&'a StoredResult>,
+/// The settlements of one call, with what is known of each.
+struct Batch<'a> {
+    settlements: &'a [Settlement],
+    tags: Vec<Option<OwnTag>>,
+    settled: Vec<Settled>,
+    /// Those that are still to be asked for.
+    asked: Vec<usize>,
 }
 
 impl Redis {
     /// See [`crate::store::Broker::settle`].
     pub(super) async fn settle_all(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
-        let tags: Vec<_> = settlements.iter().map(|settlement| OwnTag::parse(&settlement.tag.0)).collect();
-        let mut settled = vec![Settled::NotHeld; settlements.len()];
-        let mut asked: Vec<_> = (0..settlements.len()).filter(|&i| tags[i].is_some()).collect();
+        let queues: Vec<_> = settlements
+            .iter()
+            .flat_map(|settlement| &settlement.sends)
+            .map(|send| send.queue.clone())
+            .collect();
+        self.bind_new(&queues).await;
+        let mut batch = Batch::new(settlements);
+        self.refuse_the_too_large(&mut batch).await?;
+        for tag in batch.asked.iter().filter_map(|&i| batch.tags[i].as_ref()) {
+            self.custody.begin_end(tag);
+        }
         if !self.results_are_with_broker() {
-            asked = self.store_elsewhere(settlements, asked).await?;
+            self.store_elsewhere(&mut batch).await?;
         }
-        let with_broker = self.results_are_with_broker();
-        let result = |i: usize| settlements[i].result.as_ref().filter(|_| with_broker);
-        let tag = |i: usize| tags[i].as_ref().expect("only parsed tags are asked about");
-        let (mut back, end): (Vec<_>, Vec<_>) =
-            asked.into_iter().partition(|&i| settlements[i].fate == Fate::Restore);
-
-        let calls: Vec<_> = end.iter().map(|&i| self.end(tag(i), &settlements[i].fate, result(i))).collect();
-        for (&i, done) in end.iter().zip(self.commands.call::<bool>(&calls).await?) {
-            settled[i] = outcome(done);
-            self.custody.release(tag(i).number);
-        }
-
-        // The newest goes first, so that the oldest ends up first in line.
-        back.sort_by_key(|&i| std::cmp::Reverse(tag(i).number));
-        let put_back: Vec<_> = back.iter().map(|&i| PutBack { tag: tag(i), result: result(i) }).collect();
-        for (&i, done) in back.iter().zip(self.put_back(&put_back).await?) {
-            settled[i] = outcome(done);
-            self.custody.release(tag(i).number);
-        }
-        Ok(settled)
-    }
-
-    /// Puts held messages back, in this order, each to the head of the list it came from. Answers which were still held.
-    pub(super) async fn put_back(&self, held: &[PutBack<'_>]) -> Result<Vec<bool>, StoreError> {
-        let mut done = Vec::with_capacity(held.len());
-        for held in held.chunks(CHUNK) {
-            let sizes = held.iter().map(|held| of_record("HSTRLEN", &held.tag.text)).collect();
-            let sizes: Vec<usize> = self.commands.ask_all(sizes).await?;
-            let mut first = 0;
-            while first < held.len() {
-                let count = fitting(&sizes[first..], LARGEST_FETCH);
-                done.extend(self.put_back_at_once(&held[first..first + count]).await?);
-                first += count;
+        self.settle_asked(&mut batch).await?;
+        for (tag, settled) in batch.tags.iter().zip(&batch.settled) {
+            match (tag, settled) {
+                (Some(tag), Settled::Done | Settled::NotHeld) => self.custody.release(tag),
+                (Some(tag), Settled::Refused(_)) => self.custody.no_end(tag),
+                (None, _) => {}
             }
         }
-        Ok(done)
+        Ok(batch.settled)
     }
 
-    async fn put_back_at_once(&self, held: &[PutBack<'_>]) -> Result<Vec<bool>, StoreError> {
-        let records = held.iter().map(|held| of_record("HGET", &held.tag.text)).collect();
-        let records: Vec<Option<Vec<u8>>> = self.commands.ask_all(records).await?;
-        let recorded =
-            || held.iter().zip(&records).filter_map(|(held, record)| Some((held, record.as_ref()?)));
-        let calls: Vec<_> = recorded().map(|(held, record)| self.back_to_list(held, record)).collect();
-        let mut done = self.commands.call::<bool>(&calls).await?.into_iter();
-        Ok(records.iter().map(|record| record.is_some() && done.next().unwrap_or(false)).collect())
+    async fn settle_asked(&self, batch: &mut Batch<'_>) -> Result<(), StoreError> {
+        let settlements = batch.settlements;
+        let with_broker = self.results_are_with_broker();
+        let result = |i: usize| settlements[i].result.as_ref().filter(|_| with_broker);
+        let is_back = |&i: &usize| matches!(settlements[i].fate, Fate::Restore | Fate::Requeue);
+        let (back, mut end): (Vec<_>, Vec<_>) = batch.asked.iter().copied().partition(is_back);
+
+        // Those that are parked together wait in the order in which they were taken.
+        end.sort_by_key(|&i| match &settlements[i].fate {
+            Fate::Park { .. } => batch.tags[i].as_ref().map(|tag| tag.number),
+            _ => None,
+        });
+        let calls: Vec<_> = end.iter().map(|&i| self.ending(&batch.ending(i, result(i)))).collect();
+        let answers = self.commands.call_each::<bool>(&calls).await?;
+        batch.note(&end, answers);
+
+        let mut back: Vec<_> = back
+            .into_iter()
+            .filter_map(|i| {
+                let end = if settlements[i].fate == Fate::Restore { End::Head } else { End::Tail };
+                let (result, sends) = (result(i), &settlements[i].sends[..]);
+                Some((i, batch.tags[i].clone()?, end, result, sends))
+            })
+            .collect();
+        // Of those that go to the head the newest goes first, so that the oldest ends up first in line.
+        back.sort_by_key(|(_, tag, end, ..)| match end {
+            End::Head => (0, std::cmp::Reverse(tag.number)),
+            End::Tail => (1, std::cmp::Reverse(0)),
+        });
+        let put_back: Vec<_> = back
+            .iter()
+            .map(|(_, tag, end, result, sends)| PutBack {
+                tag,
+                end: *end,
+                mark: mark_redelivered,
+                result: *result,
+                sends,
+            })
+            .collect();
+        let answers = self.put_back(&put_back).await?;
+        let back: Vec<_> = back.iter().map(|(i, ..)| *i).collect();
+        batch.note(&back, answers);
+        Ok(())
     }
 
-    /// Stores results in a backend of its own, before anything is acknowledged. Answers which deliveries are held: the
-    /// result of one that is not must not be stored. Two databases cannot be asked in one step, so a delivery may be
+    /// Stores results in a backend of its own, before anything is acknowledged, and only for what is held: the result of a
+    /// delivery that is not must not be stored. Two databases cannot be asked in one step, so a delivery may be
     /// lost between the question and the storing; then two results are stored, one after the other, as in Celery.
-    async fn store_elsewhere(
-        &self,
-        settlements: &[Settlement],
-        mut asked: Vec<usize>,
-    ) -> Result<Vec<usize>, StoreError> {
-        let held = asked.iter().map(|&i| of_record("HEXISTS", &*settlements[i].tag.0)).collect();
-        let held: Vec<bool> = self.commands.ask_all(held).await?;
-        let mut held = held.into_iter();
-        asked.retain(|_| held.next().unwrap_or(false));
-        let results = asked.iter().filter_map(|&i| settlements[i].result.as_ref());
-        let calls: Vec<_> = results.map(|result| self.with_result(script::STORE.call(), result)).collect();
-        self.results.call::<redis::Value>(&calls).await?;
-        Ok(asked)
+    async fn store_elsewhere(&self, batch: &mut Batch<'_>) -> Result<(), StoreError> {
+        let exists = |&i: &usize| of_record("HEXISTS", batch.tags[i].as_ref().map_or("", |tag| &tag.text));
+        let held: Vec<bool> = self.commands.ask_all(batch.asked.iter().map(exists).collect()).await?;
+        let gone: Vec<_> =
+            batch.asked.iter().copied().zip(held).filter(|(_, held)| !held).map(|(i, _)| i).collect();
+        batch.asked.retain(|i| !gone.contains(i));
+
+        let storing: Vec<_> =
+            batch.asked.iter().filter_map(|&i| Some((i, batch.settlements[i].result.as_ref()?))).collect();
+        let calls: Vec<_> =
+            storing.iter().map(|(_, result)| self.with_result(script::STORE.call(), result)).collect();
+        let answers = self.results.call_each::<redis::Value>(&calls).await?;
+        for ((i, _), answer) in storing.iter().zip(answers) {
+            if let Err(error) = answer {
+                batch.refuse(*i, refusal(&error));
+            }
+        }
+        Ok(())
     }
 
-    fn end(&self, tag: &OwnTag, fate: &Fate, result: Option<&StoredResult>) -> Call {
-        let dead_head = match fate {
-            Fate::Delay(until) => return delay(tag, *until),
-            Fate::DeadLetter(reason) => record::dead_head(reason, &tag.queue),
-            Fate::Acknowledge | Fate::Restore => String::new(),
+    /// Refuses what a server would not even read: it breaks the connection, and with it what is sent with it.
+    async fn refuse_the_too_large(&self, batch: &mut Batch<'_>) -> Result<(), StoreError> {
+        for i in batch.asked.clone() {
+            let settlement = &batch.settlements[i];
+            let result = settlement.result.iter().map(|result| result.meta.len()).max().unwrap_or(0);
+            let parked = if let Fate::Park { message, .. } = &settlement.fate { message.len() } else { 0 };
+            let message =
+                settlement.sends.iter().map(|send| send.message.len()).max().unwrap_or(0).max(parked);
+            for (server, size) in [(&self.commands, message), (&*self.results, result)] {
+                if let Some(most) = self.exceeded(server, size).await? {
+                    batch.refuse(i, format!("{size} bytes are more than Redis takes, which is {most}"));
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The most bytes that a server takes in one value, if `size` is more. It is asked only when it can be.
+    async fn exceeded(&self, server: &Connection, size: usize) -> Result<Option<usize>, StoreError> {
+        /// The least that `proto-max-bulk-len` can be set to.
+        const LEAST: usize = 1 << 20;
+        /// What it is unless it was set, for those who may not ask.
+        const USUAL: usize = 512 << 20;
+        if size <= LEAST {
+            return Ok(None);
+        }
+        let ask = redis::cmd("CONFIG").arg("GET").arg("proto-max-bulk-len").to_owned();
+        let most = match server.ask::<(String, usize)>(&ask).await {
+            Ok((_, most)) => most,
+            Err(error) if error.is_transient() => return Err(error),
+            Err(_) => USUAL,
         };
-        let call = script::SETTLE
-            .call()
-            .key(keys::UNACKED)
-            .key(keys::UNACKED_INDEX)
-            .key(keys::DEAD)
-            .key(keys::DEAD_COUNT)
-            .arg(&tag.text)
-            .arg(dead_head)
-            .arg(record::DEAD_MESSAGE)
-            .arg(MOST_DEAD)
-            .arg(record::tail(&tag.queue).len());
-        self.with_optional_result(call, result)
+        Ok((size > most).then_some(most))
+    }
+}
+
+impl<'a> Batch<'a> {
+    fn new(settlements: &'a [Settlement]) -> Self {
+        let parse = |settlement: &Settlement| OwnTag::parse(&settlement.tag.0);
+        let mut batch = Self {
+            settlements,
+            tags: settlements.iter().map(parse).collect(),
+            settled: vec![Settled::NotHeld; settlements.len()],
+            asked: Vec::new(),
+        };
+        // What has no tag of ours is held by nobody here.
+        batch.asked = (0..settlements.len()).filter(|&i| batch.tags[i].is_some()).collect();
+        batch
     }
 
-    fn back_to_list(&self, held: &PutBack<'_>, record: &[u8]) -> Call {
-        let tag = held.tag;
-        // A record that somebody has changed is not thrown away.
-        let message = record::message(record, &tag.queue).unwrap_or(record);
-        // What is no message of Celery's cannot be marked; it goes back as it came.
-        let marked = mark_redelivered(message).unwrap_or_else(|| message.to_vec());
-        let call = script::PUT_BACK
-            .call()
-            .key(keys::UNACKED)
-            .key(keys::UNACKED_INDEX)
-            .key(keys::list(&tag.queue, tag.step))
-            .arg(&tag.text)
-            .arg(marked);
-        self.with_optional_result(call, held.result)
+    fn ending(&self, i: usize, result: Option<&'a crate::store::StoredResult>) -> Ending<'_> {
+        let settlement = &self.settlements[i];
+        let tag = self.tags[i].as_ref().expect("only what has a tag of ours is asked about");
+        let then = match &settlement.fate {
+            Fate::Delay(until) => Then::Delayed(tag, *until),
+            Fate::Park { task, until, message } => Then::Parked(tag, task, *until, message),
+            Fate::DeadLetter(cause) => Then::Dead(tag, cause),
+            // What goes back is put back, not ended here.
+            Fate::Acknowledge | Fate::Restore | Fate::Requeue => Then::Acknowledged,
+        };
+        Ending { tag: tag.text.as_bytes(), result, sends: &settlement.sends, then }
     }
 
-    fn with_optional_result(&self, call: Call, result: Option<&StoredResult>) -> Call {
-        match result {
-            Some(result) => self.with_result(call, result),
-            None => call,
+    fn refuse(&mut self, i: usize, why: String) {
+        self.settled[i] = Settled::Refused(why);
+        self.asked.retain(|asked| *asked != i);
+    }
+
+    fn note(&mut self, asked: &[usize], answers: Answers<bool>) {
+        for (&i, answer) in asked.iter().zip(answers) {
+            self.settled[i] = match answer {
+                Ok(true) => Settled::Done,
+                Ok(false) => Settled::NotHeld,
+                Err(error) => Settled::Refused(refusal(&error)),
+            };
         }
     }
 }
 
-fn delay(tag: &OwnTag, until: Timestamp) -> Call {
-    script::DELAY
-        .call()
-        .key(keys::UNACKED)
-        .key(keys::UNACKED_INDEX)
-        .key(keys::DELAYED)
-        .key(keys::DELAYED_MESSAGES)
-        .arg(&tag.text)
-        .arg(until.as_duration().as_secs_f64())
-        .arg(record::tail(&tag.queue).len())
-}
-
-/// A command about the record of one delivery.
-pub fn of_record(command: &str, tag: impl redis::ToRedisArgs) -> redis::Cmd {
-    redis::cmd(command).arg(keys::UNACKED).arg(tag).to_owned()
-}
-
-fn outcome(done: bool) -> Settled {
-    if done { Settled::Done } else { Settled::NotHeld }
-}
-
-/// How many of the first sizes fit into `room`; at least one.
-fn fitting(sizes: &[usize], room: usize) -> usize {
-    let mut sum = 0;
-    let fits = |size: &&usize| {
-        sum += **size;
-        sum <= room
-    };
-    sizes.iter().take_while(fits).count().max(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::fitting;
-
-    #[test]
-    fn messages_are_fetched_in_chunks_that_fit_but_at_least_one_by_one() {
-        for (sizes, count) in [(&[][..], 1), (&[4, 4, 4], 2), (&[11, 1], 1), (&[10, 1], 1), (&[1], 1)] {
-            assert_eq!(fitting(sizes, 10), count, "{sizes:?}");
-        }
+/// An error with what the server said.
+fn refusal(error: &StoreError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }

@@ -1,20 +1,100 @@
--- Ends a delivery: done with, or put aside as a dead letter. Answers 0, and does nothing, if it is not held.
--- The record goes last: should anything before it fail, the message is still held.
--- KEYS: unacked, unacked_index, dead, dead:count, and the result's key if there is one to store
--- ARGV: tag; dead letter's head (empty for none), its part before the message, most dead letters, length of the record's tail;
---       and of the result: lifetime in ms, meta
-local unacked, index, dead, count, result = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local tag, head = ARGV[1], ARGV[2]
+-- Ends a delivery with all that belongs to it. Answers 0, and does nothing, if it is not held.
+-- All keys are looked at before anything is written, so that nothing fails in the middle; and the record goes last: should
+-- something fail all the same, the message is still held.
+-- KEYS after those of the dead letters: unacked, unacked_index, delayed, delayed:messages, parked, parked:messages, parked:tasks
+-- ARGV: tag (empty: there is nothing to hold); the result's key (empty: none), lifetime in ms, meta; the number of messages to
+--       send, and for each: list, name among the delayed (empty: not delayed), unix time at which it is due, message; then the fate:
+--   acknowledge
+--   list: RPUSH for the head or LPUSH for the tail, list, message
+--   delay: unix time, length of the record's tail
+--   park: name, the task, its set, unix time, message
+--   dead: id, head, lifetime in microseconds, most letters, most bytes, length of the record's tail
+local unacked, index, delayed, delayed_messages = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local parked, parked_messages, parked_tasks = KEYS[10], KEYS[11], KEYS[12]
 
-if redis.call('HEXISTS', unacked, tag) == 0 then return 0 end
-if result then store_result(result, ARGV[6], ARGV[7]) end
-if head ~= '' then
-  local message = string.sub(redis.call('HGET', unacked, tag), 2, -1 - tonumber(ARGV[5]))
-  local time = redis.call('TIME')
-  redis.call('LPUSH', dead, head .. string.format('%d.%06d', time[1], time[2]) .. ARGV[3] .. message .. '}')
-  redis.call('LTRIM', dead, 0, ARGV[4] - 1)
-  redis.call('INCR', count)
+local read = 0
+local function arg()
+  read = read + 1
+  return ARGV[read]
 end
-redis.call('HDEL', unacked, tag)
-redis.call('ZREM', index, tag)
+
+local tag, result, lifetime, meta = arg(), arg(), arg(), arg()
+local record = tag ~= '' and redis.call('HGET', unacked, tag)
+if tag ~= '' and not record then return 0 end
+local function held_message(tail) return string.sub(record, 2, -1 - tonumber(tail)) end
+
+local wrong, looked = nil, {}
+local function check(kind, ...)
+  for _, key in ipairs({ ... }) do
+    if not looked[key] then
+      local found = redis.call('TYPE', key).ok
+      if found ~= kind and found ~= 'none' then wrong = wrong or ('WRONGTYPE ' .. key .. ' is a ' .. found) end
+      looked[key] = true
+    end
+  end
+end
+
+local sends = {}
+for i = 1, tonumber(arg()) do
+  local send = { list = arg(), name = arg(), due = arg(), message = arg() }
+  if send.name == '' then
+    check('list', send.list)
+  else
+    check('zset', delayed)
+    check('hash', delayed_messages)
+  end
+  sends[i] = send
+end
+
+local fate, last = arg(), nil
+check('zset', index)
+if fate == 'list' then
+  local push, list, message = arg(), arg(), arg()
+  check('list', list)
+  last = function() redis.call(push, list, message) end
+elseif fate == 'delay' then
+  local due, message = tonumber(arg()), held_message(arg())
+  check('zset', delayed)
+  check('hash', delayed_messages)
+  last = function()
+    -- A worker whose clock is behind finds a due message early again and again; it must not do so without a pause.
+    due = math.max(due, now / 1000000 + 0.02)
+    redis.call('HSET', delayed_messages, tag, message)
+    redis.call('ZADD', delayed, string.format('%.6f', due), tag)
+  end
+elseif fate == 'park' then
+  local name, task, of_task, due, message = arg(), arg(), arg(), arg(), arg()
+  check('zset', parked, of_task)
+  check('hash', parked_messages, parked_tasks)
+  last = function()
+    redis.call('HSET', parked_messages, name, message)
+    redis.call('ZADD', parked, due, name)
+    if redis.call('ZADD', of_task, string.format('%.0f', now), name) == 1 then
+      redis.call('HINCRBY', parked_tasks, task, 1)
+    end
+  end
+elseif fate == 'dead' then
+  local id, head, keep, most, room = arg(), arg(), tonumber(arg()), tonumber(arg()), tonumber(arg())
+  local message = held_message(arg())
+  check('hash', letters, messages)
+  check('zset', since, expires)
+  check('string', bytes)
+  last = function() bury(id, head, message, keep, most, room) end
+end
+if wrong then return redis.error_reply(wrong) end
+
+if result ~= '' then store_result(result, lifetime, meta) end
+for _, send in ipairs(sends) do
+  if send.name == '' then
+    redis.call('LPUSH', send.list, send.message)
+  else
+    redis.call('HSET', delayed_messages, send.name, send.message)
+    redis.call('ZADD', delayed, send.due, send.name)
+  end
+end
+if last then last() end
+if record then
+  redis.call('ZREM', index, tag)
+  redis.call('HDEL', unacked, tag)
+end
 return 1

@@ -1,20 +1,21 @@
 -- Takes messages and records each as held, in one step: a message is always in its list or in the record.
--- KEYS: unacked, unacked_index, the owner's heartbeat, then the lists, the most urgent first
+-- KEYS: unacked, unacked_index, the owner's heartbeat, revision of what is revoked, then the lists, the most urgent first
 -- ARGV: tag prefix, first number, most messages, most bytes, first lease in ms, then for each list: tag suffix, record tail
--- Answer: tag, message, tag, message, ...
+-- Answer: the revision, the time, then tag, message, tag, message, ...
 local unacked, index, heartbeat = KEYS[1], KEYS[2], KEYS[3]
 local prefix, number, most, room, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 
 local time = redis.call('TIME')
 local now = string.format('%d.%06d', time[1], time[2])
-local taken, trouble = {}, nil
+-- Here as well Redis tells this client when what was read changes.
+local taken, trouble = { redis.call('GET', KEYS[4]) or '0', now }, nil
 
 local function failed(answer)
   return type(answer) == 'table' and answer.err
 end
 
-for i = 4, #KEYS do
-  local list, suffix, tail = KEYS[i], ARGV[2 * i - 2], ARGV[2 * i - 1]
+for i = 5, #KEYS do
+  local list, suffix, tail = KEYS[i], ARGV[2 * i - 4], ARGV[2 * i - 3]
   while most > 0 and room > 0 do
     -- RPOP comes first because a script may go on writing when memory is full only once it has written.
     local message = redis.pcall('RPOP', list)
@@ -22,7 +23,8 @@ for i = 4, #KEYS do
     -- One key that is no list must not hide the queues behind it.
     if failed(message) then trouble = trouble or message; break end
 
-    local tag = prefix .. string.format('%d', number) .. suffix
+    -- As long as this the tags of one owner sort as they were given out.
+    local tag = prefix .. string.format('%012d', number) .. suffix
     local recorded = redis.pcall('HSET', unacked, tag, '[' .. message .. tail)
     if not failed(recorded) then recorded = redis.pcall('ZADD', index, now, tag) end
     if failed(recorded) then
@@ -36,7 +38,7 @@ for i = 4, #KEYS do
   end
 end
 
-if #taken > 0 then
+if #taken > 2 then
   -- Who takes lives, even before its first heartbeat.
   redis.call('SET', heartbeat, now, 'NX', 'PX', lease)
 elseif trouble then
@@ -44,6 +46,6 @@ elseif trouble then
 end
 if most > 0 and room > 0 then
   -- All lists are empty. Reading them last makes Redis tell this client when one of them changes.
-  redis.call('EXISTS', unpack(KEYS, 4))
+  redis.call('EXISTS', unpack(KEYS, 5))
 end
 return taken

@@ -1,5 +1,6 @@
-//! The engine on real servers: the conformance list here, `wire` for what Python and operators see in Redis, `outages`
-//! for servers that fail or refuse. Each test starts its own server.
+//! The engine on real servers: the conformance list here, `wire` and `keys` for what Python and operators see in Redis, `delays`
+//! for delayed messages in numbers, `refusals` for settlements that are refused, `outages` for servers that fail or refuse.
+//! Each test starts its own server.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -115,7 +116,10 @@ macro_rules! ask {
     }};
 }
 
+mod delays;
+mod keys;
 mod outages;
+mod refusals;
 mod wire;
 
 impl Engine for Server {

@@ -10,7 +10,8 @@ use crate::{
     store::{
         Backend, Broker, Fate, Settled, StoreError,
         conformance::{
-            Engine, drain, in_time, marked, message, publish_all, queue, result, settlement, take,
+            Engine, drain, in_time, marked, message, publication, publish_all, queue, report, result,
+            settlement, take,
         },
     },
     task::{State, TaskId},
@@ -33,11 +34,33 @@ async fn a_take_that_was_answered_too_late_is_restored() {
     assert_eq!(again, [marked(&message(0)), marked(&message(1))]);
 }
 
+#[tokio::test]
+async fn an_answer_that_came_too_late_is_waited_for_longer_the_next_time() {
+    let server = Server::start();
+    let usual = Duration::from_millis(300);
+    let options = Options { response_timeout: usual, ..Options::default() };
+    let (store, q) = (server.connect_with(options).await, queue("q"));
+    let mut client = server.client().await;
+    for _ in 0..2 {
+        // An answer in time makes it as impatient as it was.
+        in_time(async { while take(&store, &q, 1).await.is_err() {} }).await;
+        ask!(client, String, "CLIENT", "PAUSE", "60000", "WRITE");
+        for (least, most) in [(usual, 2 * usual), (2 * usual, 4 * usual), (4 * usual, 20 * usual)] {
+            let begin = Instant::now();
+            let error = take(&store, &q, 1).await.unwrap_err();
+            let elapsed = begin.elapsed();
+            assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
+            assert!(elapsed >= least && elapsed < most, "{elapsed:?} is not from {least:?} to {most:?}");
+        }
+        ask!(client, String, "CLIENT", "UNPAUSE");
+    }
+}
+
 /// Everything works on a store whose server has lost everything.
 async fn works_again(store: &Redis, server: &Server) {
     let (q, id) = (queue("again"), TaskId::random());
     in_time(async { while take(store, &q, 1).await.is_err() {} }).await;
-    in_time(async { while store.beat(Duration::from_secs(9)).await.is_err() {} }).await;
+    in_time(async { while store.beat(Duration::from_secs(9), &report()).await.is_err() {} }).await;
     in_time(async { while store.get(&id).await.is_err() {} }).await;
     assert!(take(store, &q, 1).await.unwrap().is_empty());
     let (producer, text) = (server.connect().await, message(1));
@@ -51,7 +74,7 @@ async fn works_again(store: &Redis, server: &Server) {
                 store.arrival().await;
             }
         },
-        producer.publish(&q, 9, &text)
+        async { producer.publish(&[publication(&q, 9, &text)]).await }
     );
     published.unwrap();
     let success = result(&id, State::Success, "");
@@ -120,7 +143,7 @@ async fn a_key_that_is_no_list_does_not_hide_other_queues() {
     ask!(client, String, "SET", "broken", "x");
     publish_all(&store, &queue("sound"), 0..1).await;
     let queues = [queue("broken"), queue("sound")];
-    assert_eq!(store.take(&queues, 10).await.unwrap().len(), 1);
+    assert_eq!(store.take(&queues, 10).await.unwrap().deliveries.len(), 1);
     let error = store.take(&queues, 10).await.unwrap_err();
     assert!(matches!(&error, StoreError::Refused { .. }) && !error.is_transient(), "{error:?}");
 }
@@ -147,7 +170,7 @@ async fn queues_can_be_emptied_when_memory_is_full() {
     let mut client = server.client().await;
     publish_all(&store, &q, 0..1).await;
     ask!(client, String, "CONFIG", "SET", "maxmemory", "1");
-    let error = store.publish(&q, 0, &message(1)).await.unwrap_err();
+    let error = store.publish(&[publication(&q, 0, &message(1))]).await.unwrap_err();
     assert!(matches!(&error, StoreError::NotReady { .. }) && error.is_transient(), "{error:?}");
     let tag = drain(&store, &q).await[0].tag.clone();
     let end = settlement(&tag, Fate::Acknowledge, Some(result(&id, State::Success, "")));

@@ -1,0 +1,114 @@
+//! Messages on their way: sent, delivered, settled.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::Cause;
+use crate::task::{QueueName, State, TaskId, TaskName};
+
+/// A message to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// Where to.
+    pub queue: QueueName,
+    /// 0 to 9, 0 the most urgent.
+    pub priority: u8,
+    /// It waits in the store until then, taken by no worker, and is in its queue then. Those that were delayed come in the
+    /// order of their times; whether before or behind what waits in the queue anyway is for the engine to say.
+    pub due: Option<Timestamp>,
+    /// The message.
+    pub message: Bytes,
+}
+
+/// What a take brought.
+#[derive(Debug, Clone, Default)]
+pub struct Taken {
+    /// The messages, the most urgent first.
+    pub deliveries: Vec<Delivery>,
+    /// Grows whenever something is revoked. A message is run only by a worker that knows of all that was revoked up to
+    /// here: see [`super::Revocations::revoked_since`].
+    pub revision: u64,
+    /// The store's time: what counts for an eta, whatever this machine's clock says. When there are no deliveries it
+    /// means nothing.
+    pub now: Timestamp,
+}
+
+/// A message in a worker's hands. The broker keeps a record of it under `tag` until it is settled.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Names this delivery; unique to it, so a message delivered twice has two tags.
+    pub tag: Tag,
+    /// The queue it was taken from.
+    pub queue: QueueName,
+    /// The message, byte for byte.
+    pub message: Bytes,
+}
+
+/// The name of one delivery. It is also the proof of holding it: what is settled under a tag that the broker no
+/// longer knows has no effect.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Tag(pub Arc<str>);
+
+/// How a delivery ends. Everything in one settlement takes effect together or, if the delivery is no longer held,
+/// not at all.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    /// The delivery.
+    pub tag: Tag,
+    /// What to store as the task's result, if anything.
+    pub result: Option<StoredResult>,
+    /// What to send.
+    pub sends: Vec<Publication>,
+    /// What becomes of the message.
+    pub fate: Fate,
+}
+
+/// What becomes of a message when its delivery is settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It is done with.
+    Acknowledge,
+    /// It goes back to the head of its queue, marked as redelivered, and is the next to be taken.
+    Restore,
+    /// It goes back to the tail of its queue, marked as redelivered, and is the last to be taken.
+    Requeue,
+    /// It waits, where no worker's death matters, and is in its queue again at this time, as [`Publication::due`] says.
+    Delay(Timestamp),
+    /// It waits until somebody releases the messages of this task ([`super::Broker::release`]) or until this time, and is at
+    /// the head of its queue then.
+    Park {
+        /// The task that no plugin offers.
+        task: TaskName,
+        /// When it is put back in any case.
+        until: Timestamp,
+        /// What is put back in place of the message that was delivered.
+        message: Bytes,
+    },
+    /// It goes to the dead letters.
+    DeadLetter(Box<Cause>),
+}
+
+/// Whether a settlement took effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// It did.
+    Done,
+    /// The delivery was not held any more: settled before, or given to another worker.
+    NotHeld,
+    /// The store will not do this, now or later, and says why; the delivery is still held. Others that were settled with
+    /// it are not affected.
+    Refused(String),
+}
+
+/// A task's result as it is stored and announced.
+#[derive(Debug, Clone)]
+pub struct StoredResult {
+    /// The task.
+    pub id: TaskId,
+    /// Its state. A stored SUCCESS is never replaced.
+    pub state: State,
+    /// The JSON text that clients read (celery-protocol.md, 3.3).
+    pub meta: String,
+}

@@ -1,0 +1,139 @@
+//! One step of Redis that ends a delivery: with its result, with what is sent, and with what becomes of the message.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{Redis, dead_letters, keys, record, script, script::Call, tag, tag::OwnTag};
+use crate::{
+    store::{Cause, Publication, StoredResult},
+    task::TaskName,
+};
+
+/// What is to happen in one step.
+pub struct Ending<'a> {
+    /// The delivery, of whomever it is. Empty: nothing has to be held.
+    pub tag: &'a [u8],
+    /// What to store, if it is stored with the broker.
+    pub result: Option<&'a StoredResult>,
+    /// What to send.
+    pub sends: &'a [Publication],
+    /// What becomes of the message.
+    pub then: Then<'a>,
+}
+
+/// What becomes of a message.
+pub enum Then<'a> {
+    /// It is done with.
+    Acknowledged,
+    /// This goes to one of the ends of a list.
+    InList(End, String, Vec<u8>),
+    /// It waits until it is due.
+    Delayed(&'a OwnTag, Timestamp),
+    /// The message given waits for its task.
+    Parked(&'a OwnTag, &'a TaskName, Timestamp, &'a [u8]),
+    /// It becomes a dead letter.
+    Dead(&'a OwnTag, &'a Cause),
+}
+
+/// An end of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Where the next to be taken is.
+    Head,
+    /// Where what comes waits behind all others.
+    Tail,
+}
+
+impl Redis {
+    /// The script for this, with its arguments.
+    pub(super) fn ending(&self, ending: &Ending<'_>) -> Call {
+        let Ending { tag, result, sends, then } = ending;
+        if matches!(then, Then::Acknowledged) && sends.is_empty() && !tag.is_empty() {
+            let call = script::ACK.call().key(keys::UNACKED).key(keys::UNACKED_INDEX).arg(*tag);
+            return match result {
+                Some(result) => {
+                    call.key(keys::result(&result.id)).arg(self.result_lifetime()).arg(&result.meta)
+                }
+                None => call,
+            };
+        }
+        let call = script::SETTLE
+            .call()
+            .key(&keys::DEAD[..])
+            .key(keys::UNACKED)
+            .key(keys::UNACKED_INDEX)
+            .key(keys::DELAYED)
+            .key(keys::DELAYED_MESSAGES)
+            .key(keys::PARKED)
+            .key(keys::PARKED_MESSAGES)
+            .key(keys::PARKED_TASKS)
+            .arg(*tag);
+        let call = match result {
+            Some(result) => call.arg(keys::result(&result.id)).arg(self.result_lifetime()).arg(&result.meta),
+            None => call.arg("").arg("").arg(""),
+        };
+        self.then(add_sends(call, sends), then)
+    }
+
+    fn then(&self, call: Call, then: &Then<'_>) -> Call {
+        match then {
+            Then::Acknowledged => call.arg("acknowledge"),
+            Then::InList(end, list, message) => {
+                let push = if *end == End::Head { "RPUSH" } else { "LPUSH" };
+                call.arg("list").arg(push).arg(list).arg(message)
+            }
+            Then::Delayed(own, until) => {
+                call.arg("delay").arg(seconds(*until)).arg(record::tail(&own.queue).len())
+            }
+            Then::Parked(own, task, until, message) => call
+                .arg("park")
+                .arg(keys::parked_name(&own.text, task))
+                .arg(task.as_str())
+                .arg(keys::parked_of(task))
+                .arg(seconds(*until))
+                .arg(*message),
+            Then::Dead(own, cause) => call
+                .arg("dead")
+                .arg(Uuid::new_v4().to_string())
+                .arg(dead_letters::head(cause, own))
+                .arg(self.dead_letter_micros())
+                .arg(dead_letters::MOST)
+                .arg(dead_letters::LARGEST)
+                .arg(record::tail(&own.queue).len()),
+        }
+    }
+
+    /// In milliseconds.
+    pub(super) fn result_lifetime(&self) -> u64 {
+        u64::try_from(self.options.result_lifetime.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// In microseconds. A century and for ever are the same, but for what numbers can hold.
+    fn dead_letter_micros(&self) -> u64 {
+        const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+        u64::try_from(self.options.dead_letter_lifetime.min(CENTURY).as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Adds the messages to be sent. Those for later are named as tags are, for a name tells to which list a message goes.
+fn add_sends(call: Call, sends: &[Publication]) -> Call {
+    let prefix = tag::prefix(&tag::new_owner());
+    sends.iter().zip(0_u64..).fold(call.arg(sends.len()), |call, (send, number)| {
+        let step = keys::step(send.priority);
+        let call = match send.due {
+            Some(due) => {
+                let name = format!("{prefix}{number:012}{}", tag::suffix(step, &send.queue));
+                call.arg("").arg(name).arg(seconds(due))
+            }
+            None => call.arg(keys::list(&send.queue, step)).arg("").arg(""),
+        };
+        call.arg(&send.message[..])
+    })
+}
+
+/// Unix time as a score: exact to the microsecond.
+fn seconds(time: Timestamp) -> f64 {
+    time.as_duration().as_secs_f64()
+}

@@ -1,0 +1,3 @@
+-- Answers how many dead letters there are.
+prune()
+return redis.call('ZCARD', since)

@@ -1,0 +1,83 @@
+//! Results on SQLite.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Sqlite, clock, expires};
+use crate::{
+    store::{Backend, StoreError, StoredResult},
+    task::{State, TaskId},
+};
+
+/// The first and the longest pause between attempts to read a file that cannot be read at the moment.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+#[async_trait]
+impl Backend for Sqlite {
+    async fn store(&self, result: &StoredResult) -> Result<(), StoreError> {
+        let (result, lifetime) = (result.clone(), self.options.result_lifetime);
+        self.writes.run(move |connection| store(connection, &result, expires(lifetime))).await
+    }
+
+    async fn get(&self, id: &TaskId) -> Result<Option<String>, StoreError> {
+        let id = id.clone();
+        let get = move |connection: &Connection| {
+            connection
+                .prepare_cached("SELECT meta FROM results WHERE task_id = ?1 AND ifnull(expires > ?2, true)")?
+                .query_row(params![id.as_str(), clock::now()], |row| row.get(0))
+                .optional()
+        };
+        self.reads.run(get).await
+    }
+
+    /// Of states that follow each other at once only the last may be seen.
+    async fn wait(
+        &self,
+        id: &TaskId,
+        is_final: &(dyn for<'t> Fn(&'t str) -> bool + Sync),
+    ) -> Result<String, StoreError> {
+        // Listening comes before looking, so what is stored after the look is heard.
+        let listener = self.watch.listener(id);
+        let mut pause = PAUSES.0;
+        loop {
+            match self.get(id).await {
+                Ok(Some(text)) if is_final(&text) => return Ok(text),
+                Ok(_) => {
+                    pause = PAUSES.0;
+                    listener.heard().await;
+                }
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, task = %id, "waiting for a result; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = PAUSES.1.min(pause * 2);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Stores a result. A stored SUCCESS stays; a task that has ended in another way may be run again and end anew, but
+/// is not put back into a state of a running one, as a late word of its progress would.
+pub fn store(connection: &Connection, result: &StoredResult, expires: Option<i64>) -> rusqlite::Result<()> {
+    let stored: Option<String> = connection
+        .prepare_cached("SELECT state FROM results WHERE task_id = ?1 AND ifnull(expires > ?2, true)")?
+        .query_row(params![result.id.as_str(), clock::now()], |row| row.get(0))
+        .optional()?;
+    if stored.is_some_and(|stored| stays(&State::from(stored.as_str()), &result.state)) {
+        return Ok(());
+    }
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO results (task_id, state, meta, expires) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![result.id.as_str(), result.state.as_str(), result.meta, expires])
+        .map(drop)
+}
+
+fn stays(stored: &State, next: &State) -> bool {
+    let is_end_of_a_run = next.is_ready() || *next == State::Retry;
+    *stored == State::Success || (stored.is_ready() && !is_end_of_a_run)
+}
