@@ -4,13 +4,14 @@ use std::{fs, path::Path};
 
 /// Each room with the rooms it may import. Outside crates with one home are listed in [`HOMES`].
 const ROOMS: &[(&str, &[&str])] = &[
+    ("fail_point", &[]),
     ("task", &[]),
     ("protocol", &["task"]),
     ("sandbox", &["task"]),
     ("plugin", &["task", "sandbox"]),
-    ("store", &["task", "protocol"]),
+    ("store", &["fail_point", "task", "protocol"]),
     ("client", &["task", "protocol", "store"]),
-    ("worker", &["task", "protocol", "sandbox", "plugin", "store", "client"]),
+    ("worker", &["fail_point", "task", "protocol", "sandbox", "plugin", "store", "client"]),
     ("config", &["task", "protocol", "sandbox", "plugin", "store", "client", "worker"]),
     ("commands", &["task", "protocol", "sandbox", "plugin", "store", "client", "worker", "config"]),
 ];
@@ -20,6 +21,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("wasmtime", &["sandbox/"]),
     ("wasmtime_wasi", &["sandbox/"]),
     ("redis", &["store/redis/"]),
+    ("rusqlite", &["store/sqlite/"]),
+    ("rustix", &["fail_point.rs", "store/sqlite/"]),
+    ("toml", &["plugin/"]),
     ("clap", &["commands/", "config.rs", "main.rs"]),
     ("anyhow", &["commands/", "main.rs"]),
 ];

@@ -2,6 +2,7 @@
 //!
 //! # The rooms, lowest first
 //!
+//! - [`fail_point`]: where the fault suite may kill the process, each step by its name.
 //! - [`task`]: the words everything else is said in: ids, names, requests, outcomes. No I/O.
 //! - [`protocol`]: Celery's wire format; bytes to words and back. No I/O.
 //! - [`sandbox`]: compiles and runs WebAssembly; the only room that knows wasmtime.
@@ -25,6 +26,7 @@
 pub mod client;
 pub mod commands;
 pub mod config;
+pub mod fail_point;
 pub mod plugin;
 pub mod protocol;
 pub mod sandbox;

@@ -1,126 +1,242 @@
-//! The life of one task, from the bytes of its message to its stored result. Reads top to bottom.
+//! The life of one task, from the bytes of its message to its settlement. Reads top to bottom.
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::Duration,
 };
 
 use futures_util::FutureExt;
 use jiff::Timestamp;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 
-use super::Worker;
+use super::{
+    Worker,
+    end::End,
+    running::{Hold, Stop},
+};
 use crate::{
+    fail_point,
     plugin::Entry,
     protocol::{
         message::{self, Refusal},
         repr, result,
     },
     sandbox::{Call, ProgressSink, Run, TimeLimits},
-    store::{Delivery, Fate, Settled, Settlement, StoredResult, Tag},
-    task::{Exception, Failure, Outcome, Request, State, TaskId},
+    store::{Delivery, Publication, Settled, StoredResult},
+    task::{Disposition, Exception, Failure, Outcome, Request, State, TaskId, decide},
 };
 
-/// Runs the task that a message asks for and settles the delivery. Every path through here ends in a settlement.
+/// Runs the task that a message asks for and settles the delivery. Every path through here ends in a settlement, but
+/// for messages that were given to another worker meanwhile.
 ///
 /// The slot is given back once the settlement is handed over, not before: when the store is slower than the guests, results do
 /// not pile up in memory.
 pub(super) async fn execute(worker: Arc<Worker>, delivery: Delivery, slot: OwnedSemaphorePermit) {
+    fail_point::reach("task:taken");
     let tag = delivery.tag.clone();
     let known = OnceLock::new();
     let life = async {
         let end = live(&worker, delivery, &known).await;
-        (settlement(tag.clone(), &end), end)
+        (end.settlement(tag.clone()), end)
     };
     let (settlement, end) = match AssertUnwindSafe(life).catch_unwind().await {
         Ok(settled) => settled,
         Err(_) => {
             let end = panicked(known.into_inner());
-            (settlement(tag, &end), end)
+            (end.settlement(tag.clone()), end)
         }
     };
+    fail_point::reach("task:ended");
+    let Some(settlement) = settlement else { return end.report(None) };
     let answer = worker.settler.submit(settlement).await;
     drop(slot);
-    report(&end, answer.await.ok());
-}
-
-/// How a delivery ended.
-enum End {
-    /// The task has an outcome.
-    Ended { request: Arc<Request>, outcome: Outcome, wall: Duration },
-    /// The message was not one that can be run.
-    Refused { id: Option<TaskId>, exception: Option<Exception>, reason: String },
-    /// The task is not to be run before this time.
-    Delayed { request: Arc<Request>, until: Timestamp },
-    /// The worker is shutting down and the task has not ended.
-    Interrupted { request: Arc<Request> },
-}
-
-impl End {
-    /// The end of a task that was not run.
-    fn without_run(request: Arc<Request>, outcome: Outcome) -> Self {
-        Self::Ended { request, outcome, wall: Duration::ZERO }
+    let settled = answer.await.ok();
+    fail_point::reach("task:settled");
+    if let Some(Settled::Refused(why)) = &settled {
+        // Should even this be refused, the message stays held, and is found again when this worker has ended.
+        let _ = worker.settler.submit(end.refused_by_store(tag, why)).await.await;
     }
+    end.report(settled);
 }
 
 /// From message to end, without settling. The request is put into `known` as soon as it is read.
 async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Arc<Request>>) -> End {
     let request = match message::decode(&delivery.message, &worker.options.messages) {
         Ok(request) => known.get_or_init(|| Arc::new(request)).clone(),
-        Err(refusal) => return refused(&refusal),
+        Err(refusal) => return refused(refusal),
     };
-    drop(delivery);
+    fail_point::reach("task:decoded");
     tracing::info!("Task {}[{}] received", request.task, request.id);
 
-    if let Some(outcome) = expired(&request).or_else(|| unsupported(&request)) {
+    let refusal =
+        expired(worker, &request).or_else(|| revoked(worker, &request)).or_else(|| unsupported(&request));
+    if let Some(outcome) = refusal {
         return End::without_run(request, outcome);
     }
-    if let Some(until) = not_yet_due(&request) {
+    if let Some(until) = not_yet_due(worker, &request) {
+        fail_point::reach("delay:before");
         return End::Delayed { request, until };
     }
     let Some(entry) = worker.registry.find(&request.task) else {
-        let outcome = not_registered(&request);
-        return End::without_run(request, outcome);
+        return unknown(worker, &delivery, request);
+    };
+    let request = with_options(&entry, request);
+    let _alone = match admit(worker, &entry, &delivery, &request).await {
+        Ok(alone) => alone,
+        Err(end) => return end,
     };
 
-    let Some(run) = run(worker, &entry, &request).await else {
-        return End::Interrupted { request };
+    let hold = worker.running.hold(&delivery.tag, request.clone());
+    // Whoever revokes from now on stops what runs; this is for what was revoked since the look above.
+    if let Some(outcome) = revoked(worker, &request) {
+        return End::without_run(request, outcome);
+    }
+    fail_point::reach("run:before");
+    let run = match run(worker, &entry, &request, hold).await {
+        Ok(run) => run,
+        Err(end) => {
+            fail_point::reach("run:interrupted");
+            return end;
+        }
     };
+    fail_point::reach("run:after");
+    worker.processed.fetch_add(1, Ordering::Relaxed);
     log_output(&request, &run);
-    End::Ended { request, outcome: run.outcome, wall: run.wall }
+    conclude(worker, &entry, &delivery, request, run)
 }
 
-/// Runs the function; `None` when a cold shutdown stopped it.
-async fn run(worker: &Arc<Worker>, entry: &Entry, request: &Arc<Request>) -> Option<Run> {
-    let call = Call {
-        request: request.clone(),
-        limits: limits(worker, request),
-        progress: progress_sink(worker.clone(), request.id.clone()),
-    };
-    tokio::select! {
-        run = entry.plugin.program.run(entry.function, call) => Some(run),
-        () = worker.shutdown.cold_requested() => None,
+/// The request as its plugin wants it run.
+fn with_options(entry: &Entry, request: Arc<Request>) -> Arc<Request> {
+    match entry.options().ignore_result && !request.ignore_result {
+        true => Arc::new(Request { ignore_result: true, ..Request::clone(&request) }),
+        false => request,
     }
 }
 
-/// The tightest of what the worker and the message allow.
-fn limits(worker: &Worker, request: &Request) -> TimeLimits {
-    let options = &worker.options;
-    let hard = request.limits.hard.map_or(options.time_limit, |asked| asked.min(options.time_limit));
-    let soft = [options.soft_time_limit, request.limits.soft].into_iter().flatten().min();
+/// Lets a message run, or says why not. One whose worker died is run again, but not for ever; from the first death on it is noted
+/// that it runs before it does, and the last try is made alone: then, of all that the next death would be blamed on, only the
+/// culprit is given up.
+async fn admit<'w>(
+    worker: &'w Worker,
+    entry: &Entry,
+    delivery: &Delivery,
+    request: &Arc<Request>,
+) -> Result<Option<SemaphorePermit<'w>>, End> {
+    let (notes, most) = (&request.notes, worker.options.most_deaths);
+    let at_most_once = entry.options().runs_at_most_once();
+    if notes.deaths == 0 && !at_most_once {
+        return Ok(None);
+    }
+    if notes.deaths >= most || (at_most_once && notes.begun) {
+        return Err(lost_its_worker(request.clone()));
+    }
+    let is_last_try = notes.deaths > 0 && notes.deaths + 1 >= most;
+    let alone = match is_last_try.then(|| worker.last_try.try_acquire()) {
+        None => None,
+        Some(Ok(alone)) => Some(alone),
+        Some(Err(_another)) => {
+            let until = worker.clock.after(Duration::from_secs(1));
+            return Err(End::Delayed { request: request.clone(), until });
+        }
+    };
+    let running = message::mark_running(&delivery.message).unwrap_or_else(|| delivery.message.to_vec());
+    match worker.store.broker.replace(&delivery.tag, &running).await {
+        Ok(true) => Ok(alone),
+        Ok(false) => Err(End::Lost { request: request.clone() }),
+        Err(error) => {
+            tracing::warn!(%error, "cannot note that a task runs, so it does not");
+            Err(End::Interrupted { request: request.clone() })
+        }
+    }
+}
+
+/// Runs the function, unless it is stopped from outside.
+async fn run(
+    worker: &Arc<Worker>,
+    entry: &Entry,
+    request: &Arc<Request>,
+    mut hold: Hold<'_>,
+) -> Result<Run, End> {
+    let call = Call {
+        request: request.clone(),
+        limits: limits(worker, entry, request),
+        progress: progress_sink(worker.clone(), request.id.clone()),
+    };
+    tokio::select! {
+        run = entry.plugin.program.run(entry.function, call) => Ok(run),
+        stop = hold.stopped() => Err(match stop {
+            Stop::Lost => End::Lost { request: request.clone() },
+            Stop::Terminated => End::without_run(request.clone(), Outcome::Revoked(revocation("terminated"))),
+        }),
+        () = worker.shutdown.cold_requested() => Err(match entry.options().runs_at_most_once() {
+            true => lost_its_worker(request.clone()),
+            false => End::Interrupted { request: request.clone() },
+        }),
+    }
+}
+
+/// What follows from a run: its outcome, or another try.
+fn conclude(worker: &Worker, entry: &Entry, delivery: &Delivery, request: Arc<Request>, run: Run) -> End {
+    let Run { outcome, asked, wall, .. } = run;
+    match decide(&request, outcome, asked, &entry.options().retry, fastrand::f64(), repr::arguments) {
+        Disposition::Finish(outcome) => End::Finished { request, outcome, wall },
+        Disposition::GiveUp(failure) => End::given_up(request, failure),
+        Disposition::Retry { failure, after, retries } => {
+            retry(worker, delivery, request, failure, after, retries)
+        }
+        Disposition::Ignore => End::Ignored { request },
+        Disposition::Requeue => End::Requeued { request },
+    }
+}
+
+/// Sends the task again, to the queue and with the priority that it came with (celery-protocol.md, 5). The message waits in
+/// the store until then.
+fn retry(
+    worker: &Worker,
+    delivery: &Delivery,
+    request: Arc<Request>,
+    failure: Failure,
+    after: Duration,
+    retries: u32,
+) -> End {
+    let eta = worker.clock.after(after);
+    let tag = uuid::Uuid::new_v4().to_string();
+    match message::retried(&delivery.message, request.id.as_str(), retries, eta, &tag) {
+        Some(message) => {
+            let (queue, priority) = (delivery.queue.clone(), request.priority);
+            let again = Publication { queue, priority, due: Some(eta), message: message.into() };
+            End::Retried { request, failure, eta, again }
+        }
+        // A message of Celery's old protocol has no place for the count.
+        None => End::given_up(request, failure),
+    }
+}
+
+/// The tightest of what the worker, the plugin and the message allow.
+fn limits(worker: &Worker, entry: &Entry, request: &Request) -> TimeLimits {
+    let (ours, plugin, asked) = (&worker.options, &entry.options().limits, &request.limits);
+    let hard = [plugin.hard, asked.hard].into_iter().flatten().fold(ours.time_limit, Duration::min);
+    let soft = [ours.soft_time_limit, plugin.soft, asked.soft].into_iter().flatten().min();
     TimeLimits { hard, soft }
 }
 
 /// The request's eta, if it has not come yet.
-fn not_yet_due(request: &Request) -> Option<Timestamp> {
-    request.eta.filter(|eta| *eta > Timestamp::now())
+fn not_yet_due(worker: &Worker, request: &Request) -> Option<Timestamp> {
+    request.eta.filter(|eta| *eta > worker.clock.now())
 }
 
-fn expired(request: &Request) -> Option<Outcome> {
+fn expired(worker: &Worker, request: &Request) -> Option<Outcome> {
     let expires = request.expires?;
-    let revoked = || Exception::new("celery.exceptions", "TaskRevokedError", vec!["expired".into()]);
-    (Timestamp::now() > expires).then(|| Outcome::Revoked(revoked()))
+    (worker.clock.now() > expires).then(|| Outcome::Revoked(revocation("expired")))
+}
+
+fn revoked(worker: &Worker, request: &Request) -> Option<Outcome> {
+    worker.revoked.covers(request).then(|| Outcome::Revoked(revocation("revoked")))
+}
+
+fn revocation(why: &str) -> Exception {
+    Exception::new("celery.exceptions", "TaskRevokedError", vec![why.into()])
 }
 
 /// A task that is one of several is refused while only single tasks are understood: run alone it would look done, and
@@ -132,14 +248,32 @@ fn unsupported(request: &Request) -> Option<Outcome> {
     Some(Outcome::Failure(Failure::without_traceback(exception)))
 }
 
-fn not_registered(request: &Request) -> Outcome {
-    let name = request.task.as_str().into();
-    let exception = Exception::new("celery.exceptions", "NotRegistered", vec![name]);
-    Outcome::Failure(Failure::without_traceback(exception))
+/// A message for a task that no plugin offers waits for one that does, but not for ever.
+fn unknown(worker: &Worker, delivery: &Delivery, request: Arc<Request>) -> End {
+    let now = worker.clock.now();
+    let until = request.notes.parked_until.unwrap_or_else(|| worker.clock.after(worker.options.park));
+    match message::mark_parked(&delivery.message, until) {
+        Some(message) if until > now => End::Parked { request, until, message },
+        _ => {
+            let exception =
+                Exception::new("celery.exceptions", "NotRegistered", vec![request.task.as_str().into()]);
+            End::given_up(request, Failure::without_traceback(exception))
+        }
+    }
 }
 
-fn refused(refusal: &Refusal) -> End {
-    End::Refused { id: refusal.id.clone(), exception: Some(refusal.exception()), reason: refusal.to_string() }
+fn refused(refusal: Refusal) -> End {
+    let (exception, reason) = (Some(refusal.exception()), refusal.to_string());
+    End::Refused { id: refusal.id, task: refusal.task, exception, reason }
+}
+
+/// The message was running when its worker died, once or several times.
+fn lost_its_worker(request: Arc<Request>) -> End {
+    let attempts = request.notes.deaths.max(1);
+    let workers = if attempts == 1 { "the worker".to_owned() } else { format!("{attempts} workers") };
+    let text = format!("Worker exited prematurely: {workers} ended while running this task.");
+    let exception = Exception::new("billiard.exceptions", "WorkerLostError", vec![text.into()]);
+    End::GivenUp { request, failure: Failure::without_traceback(exception), attempts }
 }
 
 /// A panic in the host ends the one task it happened in.
@@ -151,7 +285,7 @@ fn panicked(request: Option<Arc<Request>>) -> End {
             let outcome = Outcome::Failure(Failure::without_traceback(exception));
             End::without_run(request, outcome)
         }
-        None => End::Refused { id: None, exception: None, reason: text.to_owned() },
+        None => End::Refused { id: None, task: None, exception: None, reason: text.to_owned() },
     }
 }
 
@@ -170,77 +304,6 @@ fn progress_sink(worker: Arc<Worker>, id: TaskId) -> ProgressSink {
         }
         .boxed()
     })
-}
-
-/// What is committed for an end: the result, and what becomes of the message.
-fn settlement(tag: Tag, end: &End) -> Settlement {
-    match end {
-        End::Ended { request, outcome, .. } => {
-            let result = (!request.ignore_result).then(|| StoredResult {
-                id: request.id.clone(),
-                state: outcome.state(),
-                meta: result::of_outcome(request, outcome, Timestamp::now()),
-            });
-            Settlement { tag, result, fate: Fate::Acknowledge }
-        }
-        End::Refused { id: Some(id), exception: Some(exception), .. } => {
-            let meta = result::of_failure(id, exception, Timestamp::now());
-            let result = StoredResult { id: id.clone(), state: State::Failure, meta };
-            Settlement { tag, result: Some(result), fate: Fate::Acknowledge }
-        }
-        End::Refused { reason, .. } => {
-            Settlement { tag, result: None, fate: Fate::DeadLetter(reason.clone()) }
-        }
-        End::Delayed { until, .. } => Settlement { tag, result: None, fate: Fate::Delay(*until) },
-        End::Interrupted { .. } => Settlement { tag, result: None, fate: Fate::Restore },
-    }
-}
-
-/// Says in the log how it ended, in Celery's words.
-fn report(end: &End, settled: Option<Settled>) {
-    match settled {
-        Some(Settled::Done) => {}
-        Some(Settled::NotHeld) => {
-            tracing::warn!(
-                "a delivery had gone to another worker before it ended here; what follows is not stored"
-            );
-        }
-        None => tracing::warn!("the store was not reached before the shutdown; what follows is not stored"),
-    }
-    match end {
-        End::Ended { request, outcome, wall } => {
-            let (task, id, seconds) = (&request.task, &request.id, wall.as_secs_f64());
-            match outcome {
-                Outcome::Success(value) => {
-                    tracing::info!("Task {task}[{id}] succeeded in {seconds:.6}s: {}", repr::value(value));
-                }
-                Outcome::Failure(Failure { exception, traceback }) => {
-                    let (exception, traceback) =
-                        (repr::exception(exception), traceback.as_deref().unwrap_or(""));
-                    tracing::error!("Task {task}[{id}] raised unexpected: {exception}\n{traceback}");
-                }
-                Outcome::Revoked(exception) => {
-                    tracing::warn!("Task {task}[{id}] revoked: {}", exception.message());
-                }
-            }
-        }
-        End::Refused { id: Some(id), reason, .. } => {
-            tracing::error!("refused the message of task {id}: {reason}")
-        }
-        End::Refused { id: None, reason, .. } => {
-            tracing::error!("moved a message to the dead letters: {reason}")
-        }
-        End::Delayed { request, until } => {
-            tracing::info!("Task {}[{}] waits until {until}", request.task, request.id);
-        }
-        End::Interrupted { request } => {
-            tracing::warn!(
-                "Task {}[{}] goes back to its queue: the worker shuts down",
-                request.task,
-                request.id
-            );
-        }
-    }
 }
 
 /// The most lines that one run gets into the log.

@@ -13,10 +13,10 @@ use std::{
 use tokio::time::sleep;
 
 use super::{Outage, Worker};
-use crate::store::StoreError;
+use crate::{fail_point, store::StoreError};
 
 /// How often the heartbeat is renewed and dead workers are looked for.
-const BEAT: Duration = Duration::from_secs(2);
+pub(super) const BEAT: Duration = Duration::from_secs(2);
 
 /// How long a heartbeat counts. A beat may fail and be repeated within it; with the next look of another worker the messages of
 /// a dead one are back within ten seconds.
@@ -47,15 +47,18 @@ impl Lease {
 
 /// The first heartbeat. It fails if the store cannot be reached.
 pub(super) async fn announce(worker: &Worker) -> Result<(), StoreError> {
-    worker.store.broker.beat(LEASE).await.inspect(|()| worker.lease.renewed(Instant::now()))
+    worker.store.broker.beat(LEASE, &worker.report()).await.map(|_| worker.lease.renewed(Instant::now()))
 }
 
 /// Beats for ever.
 pub(super) async fn beat(worker: &Worker) {
     let mut outage = Outage::new("renew the heartbeat");
     loop {
-        match worker.store.broker.beat(LEASE).await {
-            Ok(()) => {
+        fail_point::reach("beat:before");
+        match worker.store.broker.beat(LEASE, &worker.report()).await {
+            Ok(lost) => {
+                fail_point::reach("beat:after");
+                worker.running.lose(&lost);
                 worker.lease.renewed(Instant::now());
                 outage.over();
                 sleep(BEAT).await;
@@ -72,7 +75,9 @@ pub(super) async fn beat(worker: &Worker) {
 pub(super) async fn restore(worker: &Worker) {
     let mut outage = Outage::new("look for messages of dead workers");
     loop {
-        sleep(BEAT).await;
+        let settled = worker.lease.is_settled(Instant::now());
+        // After that the others may have been dead for long: nobody is to wait for another whole beat.
+        sleep(if settled { BEAT } else { BEAT / 10 }).await;
         if !worker.lease.is_settled(Instant::now()) {
             continue;
         }
@@ -80,6 +85,7 @@ pub(super) async fn restore(worker: &Worker) {
             Ok(restored) => {
                 outage.over();
                 if restored > 0 {
+                    fail_point::reach("restore:after");
                     tracing::warn!("put back {restored} messages that dead workers held");
                 }
             }

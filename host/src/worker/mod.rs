@@ -1,6 +1,8 @@
 //! The worker: takes messages, runs tasks, records results.
 //!
-//! - `execute`: the life of one task, top to bottom.
+//! - `execute`: the life of one task, top to bottom. `end`: how it can end, and what is committed then.
+//! - `running`: what runs now, and stopping it. `revoked`: what must not run.
+//! - `parking`: messages that wait for a plugin. `clock`: the store's time.
 //! - `settle`: commits results and acknowledgements, many in one round trip.
 //! - `lease`: tells the other workers that this one lives, and restores what dead ones held.
 //! - `shutdown`: warm and cold.
@@ -9,7 +11,14 @@
 //! What it takes from a queue it holds in the broker's record until the result is stored. It never throws a message away
 //! without either a result or a dead letter.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 use tokio::{
@@ -20,20 +29,29 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    fail_point,
     plugin::Registry,
     protocol::message::MessageLimits,
-    store::{Store, StoreError},
+    store::{Report, Store, StoreError, Taken},
     task::QueueName,
 };
 
+mod clock;
+mod end;
 mod execute;
 mod lease;
 mod outage;
+mod parking;
+mod revoked;
+mod running;
 mod settle;
 mod shutdown;
 
+use clock::Clock;
 use lease::Lease;
 use outage::Outage;
+use revoked::Revoked;
+use running::Running;
 use settle::{Commits, Settler};
 pub use shutdown::Shutdown;
 
@@ -50,6 +68,10 @@ pub struct Options {
     pub time_limit: Duration,
     /// Every task is asked to end after this time; a message can only ask for less.
     pub soft_time_limit: Option<Duration>,
+    /// How long a message waits for a plugin that offers its task; zero is not at all.
+    pub park: Duration,
+    /// A message is given up when this many workers have died running it.
+    pub most_deaths: u32,
     /// What messages are accepted.
     pub messages: MessageLimits,
 }
@@ -63,6 +85,13 @@ pub struct Worker {
     settler: Settler,
     lease: Lease,
     slots: Arc<Semaphore>,
+    running: Running,
+    revoked: Revoked,
+    clock: Clock,
+    /// Whoever runs a message for the last time before it is given up.
+    last_try: Semaphore,
+    /// How many tasks were run.
+    processed: AtomicU64,
 }
 
 /// The most messages taken at a time: enough to make the round trip cheap, few enough to come back in a millisecond.
@@ -84,13 +113,27 @@ impl Worker {
     ) -> Result<(), StoreError> {
         let (settler, commits) = Settler::new();
         let slots = Arc::new(Semaphore::new(options.concurrency));
-        let worker = Self { options, store, registry, shutdown, settler, lease: Lease::default(), slots };
+        let worker = Self {
+            options,
+            store,
+            registry,
+            shutdown,
+            settler,
+            lease: Lease::default(),
+            slots,
+            running: Running::default(),
+            revoked: Revoked::default(),
+            clock: Clock::default(),
+            last_try: Semaphore::new(1),
+            processed: AtomicU64::new(0),
+        };
         lease::announce(&worker).await?;
         let worker = Arc::new(worker);
         let services = worker.start_services(commits);
         on_ready();
         worker.take_and_run(guests).await;
         services.into_iter().for_each(|service| service.abort());
+        fail_point::reach("leave:before");
         if let Err(error) = worker.store.broker.leave().await {
             tracing::warn!(%error, "the heartbeat stays until it expires");
         }
@@ -102,9 +145,16 @@ impl Worker {
         let running = TaskTracker::new();
         let mut outage = Outage::new("take messages");
         while let Some(mut slots) = self.free_slots().await {
+            fail_point::reach("take:before");
             match self.store.broker.take(&self.options.queues, slots.num_permits()).await {
-                Ok(deliveries) => {
+                Ok(Taken { deliveries, revision, now }) => {
                     outage.over();
+                    if !deliveries.is_empty() {
+                        self.clock.set(now);
+                    }
+                    if !self.learn_what_is_revoked(revision).await {
+                        break;
+                    }
                     let queues_are_empty = deliveries.is_empty();
                     for delivery in deliveries {
                         let slot =
@@ -129,14 +179,42 @@ impl Worker {
         running.wait().await;
     }
 
+    /// What was taken is not run before all is known that was revoked until then, however long the store is away. False
+    /// when a cold shutdown comes first; then what was taken is left for another worker to restore.
+    async fn learn_what_is_revoked(&self, revision: u64) -> bool {
+        let mut outage = Outage::new("learn what is revoked");
+        while let Err(error) = revoked::catch_up(self, revision).await {
+            if self.shutdown.is_cold() {
+                return false;
+            }
+            outage.wait(&error, &self.shutdown).await;
+        }
+        outage.over();
+        true
+    }
+
     /// Starts what a worker cannot be without.
-    fn start_services(self: &Arc<Self>, commits: Commits) -> [JoinHandle<()>; 3] {
-        let (beating, restoring) = (self.clone(), self.clone());
+    fn start_services(self: &Arc<Self>, commits: Commits) -> [JoinHandle<()>; 5] {
+        let commits = commits.run(self.store.broker.clone(), self.shutdown.clone());
+        let [beating, restoring, revoking, releasing] = std::array::from_fn(|_| self.clone());
         [
-            tokio::spawn(essential(commits.run(self.store.broker.clone(), self.shutdown.clone()))),
+            tokio::spawn(essential(commits)),
             tokio::spawn(essential(async move { lease::beat(&beating).await })),
             tokio::spawn(essential(async move { lease::restore(&restoring).await })),
+            tokio::spawn(essential(async move { revoked::follow(&revoking).await })),
+            tokio::spawn(essential(async move { parking::release(&releasing).await })),
         ]
+    }
+
+    /// What the heartbeat tells.
+    fn report(&self) -> Report {
+        let active = self.options.concurrency - self.slots.available_permits();
+        Report {
+            node: self.options.node.clone(),
+            pid: std::process::id(),
+            active: active as u64,
+            processed: self.processed.load(Ordering::Relaxed),
+        }
     }
 
     /// Waits for a free slot and takes all that are free then; `None` once a shutdown is requested.

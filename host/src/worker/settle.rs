@@ -7,7 +7,10 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Outage, Shutdown};
-use crate::store::{Broker, Settled, Settlement};
+use crate::{
+    fail_point,
+    store::{Broker, Settled, Settlement},
+};
 
 /// The most settlements in one round trip.
 const MOST_AT_ONCE: usize = 256;
@@ -51,6 +54,7 @@ impl Commits {
         let mut outage = Outage::new("store results");
         while let Some(batch) = self.next_batch().await {
             let (settlements, answers): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+            fail_point::reach("settle:before");
             let settled = loop {
                 match broker.settle(&settlements).await {
                     Ok(settled) => break settled,
@@ -62,6 +66,7 @@ impl Commits {
                 }
             };
             outage.over();
+            fail_point::reach("settle:after");
             for (answer, settled) in answers.into_iter().zip(settled) {
                 // Whoever asked may have gone; the commit stands.
                 let _ = answer.send(settled);

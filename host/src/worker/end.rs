@@ -1,0 +1,195 @@
+//! How a delivery ended: what is committed for it, and what the log says.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::{
+    fail_point,
+    protocol::{repr, result},
+    store::{Cause, Fate, Publication, Settled, Settlement, StoredResult, Tag},
+    task::{Exception, Failure, Outcome, Request, State, TaskId, TaskName},
+};
+
+/// How a delivery ended.
+pub(super) enum End {
+    /// The task has an outcome.
+    Finished { request: Arc<Request>, outcome: Outcome, wall: Duration },
+    /// The task failed for good although it was tried again, or could be: its message is worth keeping.
+    GivenUp { request: Arc<Request>, failure: Failure, attempts: u32 },
+    /// The task failed and is sent again.
+    Retried { request: Arc<Request>, failure: Failure, eta: Timestamp, again: Publication },
+    /// The task wants nothing to be known of it.
+    Ignored { request: Arc<Request> },
+    /// The task wants to be run by somebody else, or later.
+    Requeued { request: Arc<Request> },
+    /// The message was not one that can be run.
+    Refused { id: Option<TaskId>, task: Option<TaskName>, exception: Option<Exception>, reason: String },
+    /// The task is not to be run before this time.
+    Delayed { request: Arc<Request>, until: Timestamp },
+    /// No plugin offers the task yet.
+    Parked { request: Arc<Request>, until: Timestamp, message: Vec<u8> },
+    /// The worker is shutting down and the task has not ended.
+    Interrupted { request: Arc<Request> },
+    /// The message was given to another worker meanwhile.
+    Lost { request: Arc<Request> },
+}
+
+impl End {
+    /// The end of a task that was not run.
+    pub fn without_run(request: Arc<Request>, outcome: Outcome) -> Self {
+        Self::Finished { request, outcome, wall: Duration::ZERO }
+    }
+
+    /// The end of a task that failed for good.
+    pub fn given_up(request: Arc<Request>, failure: Failure) -> Self {
+        let attempts = request.retries.saturating_add(1);
+        Self::GivenUp { request, failure, attempts }
+    }
+
+    /// What is committed: the result, what is sent, and what becomes of the message. Nothing if it is not ours any more.
+    pub fn settlement(&self, tag: Tag) -> Option<Settlement> {
+        let now = Timestamp::now();
+        let (result, fate) = match self {
+            Self::Finished { request, outcome, .. } => {
+                let result = result::of_outcome(request, outcome, now);
+                (stored(request, outcome.state(), result), Fate::Acknowledge)
+            }
+            Self::GivenUp { request, failure, attempts } => {
+                let result = result::of_outcome(request, &Outcome::Failure(failure.clone()), now);
+                let cause = Cause {
+                    task_id: Some(request.id.clone()),
+                    task: Some(request.task.clone()),
+                    reason: repr::exception(&failure.exception),
+                    traceback: failure.traceback.clone(),
+                    attempts: *attempts,
+                };
+                (stored(request, State::Failure, result), Fate::DeadLetter(Box::new(cause)))
+            }
+            Self::Retried { request, failure, .. } => {
+                let result = result::of_retry(request, failure);
+                (stored(request, State::Retry, result), Fate::Acknowledge)
+            }
+            Self::Refused { id: Some(id), exception: Some(exception), .. } => {
+                let meta = result::of_failure(id, exception, now);
+                let result = StoredResult { id: id.clone(), state: State::Failure, meta };
+                (Some(result), Fate::Acknowledge)
+            }
+            Self::Refused { id, task, reason, .. } => {
+                let (task_id, task) = (id.clone(), task.clone());
+                let cause = Cause { task_id, task, reason: reason.clone(), traceback: None, attempts: 1 };
+                (None, Fate::DeadLetter(Box::new(cause)))
+            }
+            Self::Ignored { .. } => (None, Fate::Acknowledge),
+            Self::Requeued { .. } => (None, Fate::Requeue),
+            Self::Delayed { until, .. } => (None, Fate::Delay(*until)),
+            Self::Parked { request, until, message } => {
+                let (task, message) = (request.task.clone(), message.clone().into());
+                (None, Fate::Park { task, until: *until, message })
+            }
+            Self::Interrupted { .. } => (None, Fate::Restore),
+            Self::Lost { .. } => return None,
+        };
+        let sends = match self {
+            Self::Retried { again, .. } => vec![again.clone()],
+            _ => Vec::new(),
+        };
+        Some(Settlement { tag, result, sends, fate })
+    }
+
+    /// What is committed instead when the store refuses the settlement for good: the message is kept, with what the store
+    /// said.
+    pub fn refused_by_store(&self, tag: Tag, why: &str) -> Settlement {
+        let (task_id, task) = match self.request() {
+            Some(request) => (Some(request.id.clone()), Some(request.task.clone())),
+            None => (None, None),
+        };
+        let reason = format!("the store refused the end of the task: {why}");
+        let cause = Cause { task_id, task, reason, traceback: None, attempts: 1 };
+        Settlement { tag, result: None, sends: Vec::new(), fate: Fate::DeadLetter(Box::new(cause)) }
+    }
+
+    fn request(&self) -> Option<&Arc<Request>> {
+        match self {
+            Self::Finished { request, .. }
+            | Self::GivenUp { request, .. }
+            | Self::Retried { request, .. }
+            | Self::Ignored { request }
+            | Self::Requeued { request }
+            | Self::Delayed { request, .. }
+            | Self::Parked { request, .. }
+            | Self::Interrupted { request }
+            | Self::Lost { request } => Some(request),
+            Self::Refused { .. } => None,
+        }
+    }
+
+    /// Says in the log how it ended, in Celery's words.
+    pub fn report(&self, settled: Option<Settled>) {
+        match settled {
+            Some(Settled::Done) => {}
+            Some(Settled::NotHeld) => tracing::warn!(
+                "a delivery had gone to another worker before it ended here; what follows is not stored"
+            ),
+            Some(Settled::Refused(why)) => {
+                tracing::error!("the store refused the end of a task, so its message is a dead letter: {why}")
+            }
+            None => {
+                tracing::warn!("the store was not reached before the shutdown; what follows is not stored")
+            }
+        }
+        let name = self.request().map(|request| format!("Task {}[{}]", request.task, request.id));
+        let name = name.unwrap_or_default();
+        match self {
+            Self::Finished { outcome, wall, .. } => {
+                let seconds = wall.as_secs_f64();
+                match outcome {
+                    Outcome::Success(value) => {
+                        tracing::info!("{name} succeeded in {seconds:.6}s: {}", repr::value(value));
+                    }
+                    Outcome::Failure(failure) => {
+                        tracing::error!("{name} raised unexpected: {}", told(failure))
+                    }
+                    Outcome::Revoked(exception) => tracing::warn!("{name} revoked: {}", exception.message()),
+                }
+            }
+            Self::GivenUp { failure, attempts, .. } => {
+                tracing::error!("{name} is a dead letter after {attempts} attempts: {}", told(failure));
+            }
+            Self::Retried { failure, eta, .. } => {
+                tracing::info!("{name} retry at {eta}: {}", repr::exception(&failure.exception));
+            }
+            Self::Ignored { .. } => tracing::info!("{name} ignored"),
+            Self::Requeued { .. } => tracing::info!("{name} rejected, and goes to the end of its queue"),
+            Self::Refused { id: Some(id), reason, .. } => {
+                tracing::error!("refused the message of task {id}: {reason}")
+            }
+            Self::Refused { id: None, reason, .. } => {
+                tracing::error!("moved a message to the dead letters: {reason}")
+            }
+            Self::Delayed { until, .. } => {
+                fail_point::reach("delay:after");
+                tracing::info!("{name} waits until {until}");
+            }
+            Self::Parked { until, .. } => {
+                tracing::warn!("{name} waits for a plugin that offers it, at most until {until}")
+            }
+            Self::Interrupted { .. } => {
+                tracing::warn!("{name} goes back to its queue: the worker shuts down")
+            }
+            Self::Lost { .. } => {
+                tracing::warn!("{name} is stopped: its message had gone to another worker")
+            }
+        }
+    }
+}
+
+/// A failure as the log shows it.
+fn told(failure: &Failure) -> String {
+    let traceback = failure.traceback.as_deref().unwrap_or("");
+    format!("{}\n{traceback}", repr::exception(&failure.exception))
+}
+
+fn stored(request: &Request, state: State, meta: String) -> Option<StoredResult> {
+    (!request.ignore_result).then(|| StoredResult { id: request.id.clone(), state, meta })
+}

@@ -1,0 +1,102 @@
+//! What this worker knows of revoked tasks: a copy of the store's facts. A message is run only when the copy is as new as
+//! the take that brought it, so what was revoked before a worker took it never runs.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+
+use super::{Outage, Worker};
+use crate::{
+    protocol::message,
+    store::{Revocation, StoreError, Target},
+    task::Request,
+};
+
+/// The known revocations, until when each counts.
+#[derive(Default)]
+pub(super) struct Revoked {
+    revision: AtomicU64,
+    known: Mutex<HashMap<Target, Timestamp>>,
+    /// One at a time asks the store.
+    asking: tokio::sync::Mutex<()>,
+}
+
+impl Revoked {
+    /// Whether the task is revoked.
+    pub fn covers(&self, request: &Request) -> bool {
+        let known = self.lock();
+        if known.is_empty() {
+            return false;
+        }
+        let now = Timestamp::now();
+        targets(request).iter().any(|target| known.get(target).is_some_and(|until| *until > now))
+    }
+
+    fn learn(&self, revocations: &[Revocation]) {
+        let now = Timestamp::now();
+        let mut known = self.lock();
+        known.retain(|_, until| *until > now);
+        for revocation in revocations {
+            let until = known.entry(revocation.target.clone()).or_insert(revocation.until);
+            *until = revocation.until.max(*until);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Target, Timestamp>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What may be revoked to revoke this task.
+fn targets(request: &Request) -> Vec<Target> {
+    let stamps = message::stamps(&request.headers).into_iter().flat_map(|(name, values)| {
+        values.into_iter().map(move |value| Target::Stamp { name: name.clone(), value })
+    });
+    std::iter::once(Target::Task(request.id.clone())).chain(stamps).collect()
+}
+
+/// Makes sure that all is known that was revoked up to `revision`. Fails when the store does.
+pub(super) async fn catch_up(worker: &Worker, revision: u64) -> Result<(), StoreError> {
+    if worker.revoked.revision.load(Ordering::Acquire) >= revision {
+        return Ok(());
+    }
+    ask(worker).await
+}
+
+/// Hears of revocations, for ever, and stops what runs and is to be terminated.
+pub(super) async fn follow(worker: &Worker) {
+    let mut outage = Outage::new("learn what is revoked");
+    loop {
+        match ask(worker).await {
+            Ok(()) => {
+                outage.over();
+                worker.store.revocations.revoked_news().await;
+            }
+            Err(error) => outage.wait(&error, &worker.shutdown).await,
+        }
+    }
+}
+
+async fn ask(worker: &Worker) -> Result<(), StoreError> {
+    let revoked = &worker.revoked;
+    let _turn = revoked.asking.lock().await;
+    let since = revoked.revision.load(Ordering::Acquire);
+    let (news, revision) = worker.store.revocations.revoked_since(since).await?;
+    if !news.is_empty() {
+        revoked.learn(&news);
+        let condemned: Vec<_> = news.iter().filter(|news| news.terminate).map(|news| &news.target).collect();
+        if !condemned.is_empty() {
+            worker
+                .running
+                .terminate(|request| targets(request).iter().any(|target| condemned.contains(&target)));
+        }
+    }
+    revoked.revision.store(revision, Ordering::Release);
+    Ok(())
+}
