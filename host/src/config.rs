@@ -1,10 +1,11 @@
 //! What was typed becomes what each room is told. The environment variables are all named here; no room reads the
-//! environment.
+//! environment, but for the last one.
 //!
 //! | variable | meaning |
 //! |---|---|
 //! | `CELERY_BROKER_URL`, else `REDIS_URL` | where messages are, unless `--broker` says |
 //! | `CELERY_RESULT_BACKEND` | where results go, unless `--result-backend` says; by default to the broker |
+//! | `HOST_FAIL_POINT` | for tests: the step at which the process kills itself, see [`crate::fail_point`] |
 
 use std::{env, time::Duration};
 
@@ -15,8 +16,8 @@ use crate::store::{self, Store, StoreError};
 /// Where messages and results are.
 #[derive(Debug, Clone, Args)]
 pub struct StoreArgs {
-    /// The broker: redis://[:password@]host[:port][/db], or rediss:// for TLS [default: $CELERY_BROKER_URL,
-    /// else $REDIS_URL, else redis://localhost:6379/0]
+    /// The broker: redis://[:password@]host[:port][/db], rediss:// for TLS, or sqlite:PATH for a file on this machine
+    /// [default: $CELERY_BROKER_URL, else $REDIS_URL, else redis://localhost:6379/0]
     #[arg(short, long, value_name = "URL")]
     pub broker: Option<String>,
 
@@ -26,14 +27,19 @@ pub struct StoreArgs {
 }
 
 impl StoreArgs {
+    /// The same with this broker if no other is named, by a flag or in the environment.
+    pub fn with_default_broker(self, broker: &str) -> Self {
+        let broker = self.named_broker().unwrap_or_else(|| broker.to_owned());
+        Self { broker: Some(broker), ..self }
+    }
+
+    fn named_broker(&self) -> Option<String> {
+        self.broker.clone().or_else(|| variable("CELERY_BROKER_URL")).or_else(|| variable("REDIS_URL"))
+    }
+
     /// Opens the store.
     pub async fn open(&self, options: store::Options) -> Result<Store, StoreError> {
-        let broker = self
-            .broker
-            .clone()
-            .or_else(|| variable("CELERY_BROKER_URL"))
-            .or_else(|| variable("REDIS_URL"))
-            .unwrap_or_else(|| "redis://localhost:6379/0".to_owned());
+        let broker = self.named_broker().unwrap_or_else(|| "redis://localhost:6379/0".to_owned());
         let backend = self.result_backend.clone().or_else(|| variable("CELERY_RESULT_BACKEND"));
         Store::open(&broker, backend.as_deref(), options).await
     }

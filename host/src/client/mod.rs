@@ -7,7 +7,7 @@ use crate::{
         message::{self, Submission},
         result::{self, StoredMeta},
     },
-    store::{Store, StoreError},
+    store::{Publication, Store, StoreError},
     task::TaskId,
 };
 
@@ -31,6 +31,14 @@ pub enum ClientError {
         #[source]
         source: result::InvalidMeta,
     },
+    /// A dead letter is no task message.
+    #[error(
+        "send dead letter {id} again: it is not a task message; drop it, or look at it with `host dead show`"
+    )]
+    NotReplayable {
+        /// The dead letter.
+        id: String,
+    },
     /// The task did not end in time.
     #[error("task {id} did not end within {} s", .waited.as_secs_f64())]
     Timeout {
@@ -53,7 +61,23 @@ impl Client {
         let host = hostname::get().unwrap_or_default();
         let origin = format!("gen{}@{}", std::process::id(), host.to_string_lossy());
         let message = message::encode(submission, &tag, &origin);
-        Ok(self.store.broker.publish(&submission.queue, submission.priority, &message).await?)
+        // An eta stands in the message: whoever takes it first, perhaps a Python worker, sees to it.
+        let publication = Publication {
+            queue: submission.queue.clone(),
+            priority: submission.priority,
+            due: None,
+            message: message.into(),
+        };
+        Ok(self.store.broker.publish(&[publication]).await?)
+    }
+
+    /// Sends a dead letter to its queue again, as if its task had never been tried; answers whether there was such a letter.
+    pub async fn replay(&self, id: &str) -> Result<bool, ClientError> {
+        let Some(letter) = self.store.dead_letters.dead_letter(id).await? else { return Ok(false) };
+        let tag = uuid::Uuid::new_v4().to_string();
+        let message = message::replayed(&letter.message, &tag)
+            .ok_or_else(|| ClientError::NotReplayable { id: id.to_owned() })?;
+        Ok(self.store.dead_letters.replay(id, &message).await?)
     }
 
     /// What is known of a task now; `None` when nothing is, which Celery calls PENDING.

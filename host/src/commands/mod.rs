@@ -5,12 +5,17 @@
 use clap::{Parser, Subcommand};
 
 mod call;
+mod dead;
+mod dev;
 mod exit;
+mod health;
 mod plugins;
 mod print;
 mod purge;
 mod queues;
 mod result;
+mod revoke;
+mod serve;
 mod worker;
 
 pub use exit::Exit;
@@ -25,24 +30,32 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Dev(dev::Dev),
     Worker(worker::Worker),
     Call(call::Call),
     Result(result::ResultOf),
     Plugins(plugins::Plugins),
     Queues(queues::Queues),
     Purge(purge::Purge),
+    Revoke(revoke::Revoke),
+    Dead(dead::Dead),
+    Health(health::Health),
 }
 
 impl Cli {
     /// Does what was typed.
     pub fn execute(self) -> anyhow::Result<Exit> {
         match self.command {
+            Command::Dev(dev) => dev.execute(),
             Command::Worker(worker) => worker.execute(),
             Command::Call(call) => run(call.execute()),
             Command::Result(result) => run(result.execute()),
             Command::Plugins(plugins) => plugins.execute(),
             Command::Queues(queues) => run(queues.execute()),
             Command::Purge(purge) => run(purge.execute()),
+            Command::Revoke(revoke) => run(revoke.execute()),
+            Command::Dead(dead) => run(dead.execute()),
+            Command::Health(health) => run(health.execute()),
         }
     }
 }

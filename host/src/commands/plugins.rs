@@ -80,7 +80,7 @@ fn describe(plugin: &Plugin) {
     let program = &plugin.program;
     print::line(format!("{}  {}  sha256:{}", plugin.file, program.shape(), program.digest()));
     signatures(plugin).for_each(|signature| print::line(format!("  {signature}")));
-    for skipped in program.skipped() {
+    for skipped in plugin.skipped() {
         print::line(format!("  skipped {}: {}", skipped.name, skipped.reason));
     }
     if !program.imports().is_empty() {
@@ -98,7 +98,7 @@ fn as_json(plugin: &Plugin) -> serde_json::Value {
         "shape": program.shape().to_string(),
         "digest": program.digest(),
         "tasks": plugin.task_names().zip(signatures(plugin)).map(task).collect::<Vec<_>>(),
-        "skipped": program.skipped().iter().map(skipped).collect::<Vec<_>>(),
+        "skipped": plugin.skipped().map(skipped).collect::<Vec<_>>(),
         "imports": program.imports(),
     })
 }

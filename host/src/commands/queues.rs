@@ -30,16 +30,21 @@ impl Queues {
             lengths.push((name.to_string(), store.broker.length(&name).await?));
         }
         let (held, delayed) = (store.broker.held().await?, store.broker.delayed().await?);
-        let dead = store.broker.dead_letters().await?;
+        let parked: u64 = store.broker.parked().await?.iter().map(|(_, messages)| messages).sum();
+        let dead = store.dead_letters.dead_count().await?;
         if self.json {
             let queues: serde_json::Map<_, _> =
                 lengths.into_iter().map(|(name, n)| (name, n.into())).collect();
-            print::json(&json!({"queues": queues, "held": held, "delayed": delayed, "dead_letters": dead}));
+            print::json(
+                &json!({"queues": queues, "held": held, "delayed": delayed, "parked": parked, "dead_letters": dead}),
+            );
         } else {
             let mut rows = vec![["queue".to_owned(), "messages".to_owned()]];
             rows.extend(lengths.into_iter().map(|(name, length)| [name, length.to_string()]));
             print::table(&rows);
-            print::line(format!("\nheld by workers: {held}\ndelayed: {delayed}\ndead letters: {dead}"));
+            print::line(format!(
+                "\nheld by workers: {held}\ndelayed: {delayed}\nparked: {parked}\ndead letters: {dead}"
+            ));
         }
         Ok(Exit::Success)
     }

@@ -1,0 +1,86 @@
+//! `host dev`: a worker and the embedded store in one process, for writing plugins with nothing else installed.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+
+use super::{
+    Exit, plugins, print,
+    serve::{Serving, WorkerArgs},
+};
+use crate::{config::StoreArgs, plugin::Plugin};
+
+/// Run tasks on this machine with nothing installed: a worker with a store of its own, and a log of what it runs
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// The folder with the plugins; made if it is not there. A file dropped into it takes effect within a second
+    #[arg(long, value_name = "DIR", default_value = "plugins")]
+    plugins: PathBuf,
+
+    #[command(flatten)]
+    store: StoreArgs,
+
+    #[command(flatten)]
+    worker: WorkerArgs,
+}
+
+/// Where messages and results are kept, below the folder it is started in.
+const FOLDER: &str = ".host";
+const BROKER: &str = "sqlite:.host/dev.sqlite";
+
+impl Dev {
+    pub(super) fn execute(self) -> anyhow::Result<Exit> {
+        start_log();
+        fs::create_dir_all(&self.plugins)
+            .with_context(|| format!("cannot make the plugin folder {:?}", self.plugins))?;
+        let store = self.store.clone().with_default_broker(BROKER);
+        let open = async |options| {
+            if store.broker.as_deref() == Some(BROKER) {
+                fs::create_dir_all(FOLDER).with_context(|| format!("cannot make the folder {FOLDER:?}"))?;
+            }
+            Ok(store.open(options).await?)
+        };
+        let ready = |serving: &Serving<'_>| self.print_how_to_call(serving, &store);
+        self.worker.serve(&self.plugins, open, |_| (), ready)?;
+        Ok(Exit::Success)
+    }
+
+    fn print_how_to_call(&self, serving: &Serving<'_>, store: &StoreArgs) {
+        print::line(format!(
+            "\n  host dev v{} on {}\n",
+            env!("CARGO_PKG_VERSION"),
+            serving.store.broker_address
+        ));
+        let signatures: Vec<_> = serving.plugins().flat_map(plugins::signatures).collect();
+        if signatures.is_empty() {
+            print::line(format!("  No tasks yet: put a .wasm file into {}\n", self.plugins.display()));
+        } else {
+            signatures.iter().for_each(|signature| print::line(format!("    {signature}")));
+            print::line("");
+        }
+        for line in serving.skipped() {
+            print::line(format!("  skipped {line}"));
+        }
+        let broker = store.broker.as_deref().map_or(String::new(), |broker| format!(" --broker {broker}"));
+        let call = serving.plugins().find_map(example).unwrap_or_else(|| "TASK ARGS...".to_owned());
+        print::line(format!("  Call one from another terminal:\n\n    host call --wait{broker} {call}\n"));
+    }
+}
+
+/// A task of the plugin with arguments that it takes: `divide 1 2`.
+fn example(plugin: &Plugin) -> Option<String> {
+    let mut tasks = plugin.task_names().zip(plugin.program.functions());
+    tasks.find_map(|(task, function)| Some(format!("{task} {}", function.signature().example()?.join(" "))))
+}
+
+/// A log for reading along: the time of day, no targets.
+fn start_log() {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::INFO)
+        .with_target(false)
+        .log_internal_errors(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+}

@@ -1,0 +1,229 @@
+//! What `host worker` and `host dev` share: the flags of a worker, and building and running one.
+
+use std::{num::NonZeroUsize, path::Path, sync::Arc, thread, time::Duration};
+
+use anyhow::Context;
+use clap::Args;
+use tokio::runtime;
+
+use super::print;
+use crate::{
+    config,
+    plugin::{self, Change, Folder, Plugin},
+    protocol::message::MessageLimits,
+    sandbox::{self, Sandbox},
+    store::{self, Store},
+    task::QueueName,
+    worker::{self, Shutdown},
+};
+
+/// How a worker works.
+#[derive(Debug, Clone, Args)]
+pub(super) struct WorkerArgs {
+    /// The queues to take from, with commas between
+    #[arg(short = 'Q', long, value_name = "A,B", value_delimiter = ',', default_value = "celery")]
+    pub queues: Vec<QueueName>,
+
+    /// How many tasks may be in flight. Waiting tasks cost little; computing ones share the cores
+    #[arg(short, long, value_name = "N", default_value = "100", value_parser = concurrency)]
+    pub concurrency: usize,
+
+    /// The worker's name; %h is the host name, %n its first part, %d the rest
+    #[arg(short = 'n', long, value_name = "NAME", default_value = "celery@%h")]
+    pub hostname: String,
+
+    /// Stop every task after this many seconds; its plugin or message can only ask for less
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = config::seconds)]
+    time_limit: Duration,
+
+    /// Ask every task to end after this many seconds; its plugin or message can only ask for less
+    #[arg(long, value_name = "SECONDS", value_parser = config::seconds)]
+    soft_time_limit: Option<Duration>,
+
+    /// How much memory one task may use
+    #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = memory)]
+    memory_limit: usize,
+
+    /// The largest .wasm file that is loaded
+    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = config::bytes)]
+    max_plugin_size: usize,
+
+    /// The largest message that is read, also when inflated
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = config::bytes)]
+    max_message_size: usize,
+
+    /// The largest result that is stored
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = config::bytes)]
+    max_result_size: usize,
+
+    /// How many seconds results are kept; 0 keeps them for ever
+    #[arg(long, value_name = "SECONDS", default_value = "86400")]
+    result_expires: u64,
+
+    /// How many seconds a message waits for a plugin that offers its task; 0 fails it at once, as Celery does
+    #[arg(long, value_name = "SECONDS", default_value = "600")]
+    park_unknown: u64,
+
+    /// Give a message up when this many workers have died running it
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
+    max_worker_deaths: u32,
+
+    /// How many seconds messages that were given up are kept
+    #[arg(long, value_name = "SECONDS", default_value = "2592000", value_parser = config::seconds)]
+    dead_letter_expires: Duration,
+
+    /// After how many seconds what Python workers on the same broker hold counts as lost; must be theirs
+    #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = config::seconds)]
+    visibility_timeout: Duration,
+}
+
+/// Each task in flight has a slot of address space; a process has room for this many.
+const MOST_SLOTS: usize = 5_000;
+
+/// A worker whose parts are ready.
+pub(super) struct Serving<'a> {
+    pub args: &'a WorkerArgs,
+    pub node: String,
+    pub store: Store,
+    pub cores: usize,
+    /// What became of each file of the plugin folder.
+    pub loaded: Vec<Change>,
+}
+
+impl WorkerArgs {
+    /// Builds a worker with the plugins of this folder and the store that `open` opens, and runs it until it is told to
+    /// end. `introduce` is called when all parts are ready, `on_ready` when it takes messages.
+    pub fn serve(
+        &self,
+        plugins: &Path,
+        open: impl AsyncFnOnce(store::Options) -> anyhow::Result<Store>,
+        introduce: impl FnOnce(&Serving<'_>),
+        on_ready: impl FnOnce(&Serving<'_>),
+    ) -> anyhow::Result<()> {
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let host = hostname::get().unwrap_or_default();
+        let node = config::node_name(&self.hostname, &host.to_string_lossy());
+
+        let sandbox = self.sandbox().context("cannot start the sandbox")?;
+        let (folder, loaded) = Folder::open(plugins, sandbox).context("cannot start")?;
+        let registry = folder.registry();
+
+        let control = runtime::Builder::new_current_thread().enable_all().build()?;
+        // A guest that computes holds its thread for a whole epoch tick, so the scheduler must look for other work after
+        // every poll; with its usual intervals a short task can wait for half a second.
+        let guests = runtime::Builder::new_multi_thread()
+            .worker_threads(cores)
+            .global_queue_interval(1)
+            .event_interval(1)
+            .thread_name("guests")
+            .enable_all()
+            .build()?;
+
+        control.block_on(async {
+            let store = open(self.store_options()).await.context("cannot start")?;
+            let serving = Serving { args: self, node, store, cores, loaded };
+            introduce(&serving);
+            let shutdown = Shutdown::default();
+            shutdown.on_signals(|what| print::aside(format!("worker: {what}")))?;
+            plugin::follow(folder, report);
+            let options = self.worker_options(&serving.node);
+            let (store, guests) = (serving.store.clone(), guests.handle().clone());
+            let ready = || on_ready(&serving);
+            worker::Worker::run(options, store, registry, shutdown, guests, ready)
+                .await
+                .context("cannot start")
+        })?;
+        // What a cold shutdown stopped may still hold a thread of the guests; nobody waits for it.
+        guests.shutdown_background();
+        Ok(())
+    }
+
+    fn sandbox(&self) -> Result<Arc<Sandbox>, sandbox::SandboxError> {
+        let options = sandbox::Options {
+            slots: self.concurrency,
+            memory: self.memory_limit,
+            result: self.max_result_size,
+            file: self.max_plugin_size,
+            ..sandbox::Options::default()
+        };
+        Sandbox::new(options).map(Arc::new)
+    }
+
+    fn store_options(&self) -> store::Options {
+        store::Options {
+            result_lifetime: Duration::from_secs(self.result_expires),
+            visibility_timeout: self.visibility_timeout,
+            dead_letter_lifetime: self.dead_letter_expires,
+        }
+    }
+
+    fn worker_options(&self, node: &str) -> worker::Options {
+        worker::Options {
+            node: node.to_owned(),
+            queues: self.queues.clone(),
+            concurrency: self.concurrency,
+            time_limit: self.time_limit,
+            soft_time_limit: self.soft_time_limit,
+            park: Duration::from_secs(self.park_unknown),
+            most_deaths: self.max_worker_deaths,
+            messages: MessageLimits { bytes: self.max_message_size, ..MessageLimits::default() },
+        }
+    }
+}
+
+impl Serving<'_> {
+    /// The plugins that were loaded.
+    pub fn plugins(&self) -> impl Iterator<Item = &Plugin> {
+        self.loaded.iter().filter_map(|change| match change {
+            Change::Added(plugin) => Some(&**plugin),
+            _ => None,
+        })
+    }
+
+    /// What of the plugin folder is not offered, a line each.
+    pub fn skipped(&self) -> Vec<String> {
+        self.loaded.iter().flat_map(skipped).collect()
+    }
+}
+
+/// What of a file is not offered, a line each.
+fn skipped(change: &Change) -> Vec<String> {
+    match change {
+        Change::Broken { file, reason, earlier_stays } => {
+            let stays = if *earlier_stays { "; the earlier version stays" } else { "" };
+            vec![format!("{file}: {reason}{stays}")]
+        }
+        Change::Added(plugin) | Change::Replaced(plugin) => {
+            let reason =
+                |skipped: &sandbox::Skipped| format!("{}.{}: {}", plugin.name, skipped.name, skipped.reason);
+            plugin.skipped().map(reason).collect()
+        }
+        Change::Removed(_) => Vec::new(),
+    }
+}
+
+/// Says in the log what became of a file.
+fn report(change: Change) {
+    for line in skipped(&change) {
+        tracing::warn!("skipped {line}");
+    }
+    let (what, plugin) = match &change {
+        Change::Added(plugin) => ("added", plugin),
+        Change::Replaced(plugin) => ("replaced", plugin),
+        Change::Removed(plugin) => ("removed", plugin),
+        Change::Broken { .. } => return,
+    };
+    tracing::info!("plugin {} {what} (sha256 {})", plugin.file, &plugin.program.digest()[..12]);
+}
+
+fn concurrency(text: &str) -> Result<usize, String> {
+    let value = text.parse::<usize>().ok().filter(|value| (1..=MOST_SLOTS).contains(value));
+    value.ok_or_else(|| format!("a number from 1 to {MOST_SLOTS} is needed; for more, start more workers"))
+}
+
+fn memory(text: &str) -> Result<usize, String> {
+    config::bytes(text).and_then(|value| match value {
+        ..=0x4000_0000 => Ok(value),
+        _ => Err("at most 1GiB can be given to a task".to_owned()),
+    })
+}
