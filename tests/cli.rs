@@ -140,3 +140,21 @@ fn stdout(output: &Output) -> String {
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
+
+#[test]
+fn health_is_in_the_exit_code() {
+    let mut redis = TestRedis::start();
+    let nobody = host(&redis, &["health"]);
+    assert_eq!(exit_code(&nobody), 69, "{}", stdout(&nobody));
+    let _worker = TestHost::start_with(&redis, &[("app", guests::DIVIDE)], &["-n", "w1@box"]);
+    let healthy = host(&redis, &["health", "--json"]);
+    let shown: Value = serde_json::from_str(&stdout(&healthy)).unwrap();
+    assert_eq!((exit_code(&healthy), &shown["workers"][0]["node"]), (0, &json!("w1@box")));
+    assert_eq!(exit_code(&host(&redis, &["health", "--node", "w1@box"])), 0);
+    assert_eq!(exit_code(&host(&redis, &["health", "--node", "w2@box"])), 69);
+    redis.stop();
+    let unreachable = host(&redis, &["health"]);
+    assert_eq!(exit_code(&unreachable), 1);
+    assert!(stderr(&unreachable).contains("127.0.0.1"), "{}", stderr(&unreachable));
+    redis.start_again();
+}

@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use serde_json::json;
 
-use crate::support::{Task, TestHost, TestRedis, eventually, guests};
+use crate::support::{Random, Task, TestHost, TestRedis, eventually, guests};
 
 #[test]
 fn killing_the_worker_at_any_moment_loses_no_task() {
@@ -156,16 +156,4 @@ fn a_task_with_an_eta_waits_in_redis_and_runs_once_when_it_is_due() {
     let done: jiff::Timestamp = answer.meta["date_done"].as_str().unwrap().parse().unwrap();
     assert!(done >= due, "due at {due}, done at {done}");
     assert!(redis.stored(&far).is_none());
-}
-
-/// Numbers that look random and are the same in each run (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
 }

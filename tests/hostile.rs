@@ -36,7 +36,7 @@ fn a_message_without_a_readable_id_becomes_a_dead_letter_and_the_next_task_runs(
             let letters = dead_letters(&redis);
             (letters.len() > count).then_some(letters)
         });
-        let reason = letters[0]["reason"].as_str().unwrap_or_default();
+        let reason = letters[0]["cause"]["reason"].as_str().unwrap_or_default();
         assert!(!reason.is_empty(), "{what}: {}", letters[0]);
     }
     redis.wait_until_idle();
@@ -46,7 +46,7 @@ fn a_message_without_a_readable_id_becomes_a_dead_letter_and_the_next_task_runs(
 #[test]
 fn a_message_that_cannot_be_run_but_has_an_id_fails_and_the_next_task_runs() {
     let redis = TestRedis::start();
-    let mut host = TestHost::start(&redis, &[("app", guests::DIVIDE)]);
+    let mut host = TestHost::start_with(&redis, &[("app", guests::DIVIDE)], &["--park-unknown", "0"]);
     let decode_error = "FAILURE kombu.exceptions.DecodeError:";
     let refused = |kind| {
         format!(
@@ -138,13 +138,12 @@ fn body(text: &str) -> Value {
     json!(BASE64.encode(text))
 }
 
-/// The dead letters, the newest first: what they say before the message, which may be anything.
+/// What is known of the dead letters, the newest first.
 fn dead_letters(redis: &TestRedis) -> Vec<Value> {
-    let letters: Vec<Vec<u8>> = redis.ask(&["LRANGE", "host:dead", "0", "-1"]);
-    let head = |letter: &Vec<u8>| {
-        let letter = String::from_utf8_lossy(letter);
-        let (head, _message) = letter.split_once(r#", "message": "#).expect("the message comes last");
-        serde_json::from_str(&format!("{head}}}")).expect("the rest is JSON")
+    let ids: Vec<String> = redis.ask(&["ZREVRANGE", "host:dead:since", "0", "-1"]);
+    let head = |id: &String| {
+        let head: String = redis.ask(&["HGET", "host:dead:letters", id]);
+        serde_json::from_str(&head).expect("it is JSON")
     };
-    letters.iter().map(head).collect()
+    ids.iter().map(head).collect()
 }

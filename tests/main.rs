@@ -4,9 +4,16 @@
 //! - [`results`]: what is stored for a task, in every shape of plugin and every type of value.
 //! - [`limits`]: whatever a guest does, only its own task fails, in time and by a name.
 //! - [`delivery`]: the order of messages, and that none is lost when the worker or Redis dies.
+//! - [`delayed`]: very many tasks that wait for their time, and the worker's memory meanwhile.
+//! - [`fleet`]: `host` and Python workers on one Redis: nothing lost, and nothing run twice while its worker lives.
 //! - [`hostile`]: messages that no client should send neither stop the worker nor block the queue.
 //! - [`plugins`]: plugins come, change and go while the worker runs.
+//! - [`retries`]: tasks that fail for now, and how often they may.
 //! - [`shutdown`]: what a worker does with its tasks when it is asked to end.
+//! - [`revoking`]: revoked tasks do not run, whoever was there to hear of it.
+//! - [`parking`]: a task that no plugin offers yet waits for one that does.
+//! - [`dead_letters`]: what failed for good is kept, and what kills its workers ends there.
+//! - [`dev`]: tasks run on a machine with nothing else installed.
 //! - [`cli`]: the command line: what it prints and how it exits.
 //! - [`memory`]: a worker does not grow.
 
@@ -15,7 +22,15 @@ mod celery_compat;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod dead_letters;
+#[cfg(test)]
+mod delayed;
+#[cfg(test)]
 mod delivery;
+#[cfg(test)]
+mod dev;
+#[cfg(test)]
+mod fleet;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
@@ -23,12 +38,19 @@ mod limits;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod parking;
+#[cfg(test)]
 mod plugins;
 #[cfg(test)]
 mod results;
 #[cfg(test)]
+mod retries;
+#[cfg(test)]
+mod revoking;
+#[cfg(test)]
 mod shutdown;
 #[cfg(test)]
+#[expect(dead_code, reason = "the fault suite uses the rest")]
 mod support;
 
 /// A guest that no test runs is dead weight, or a forgotten test.

@@ -14,7 +14,7 @@ fn a_hundred_thousand_tasks_leave_the_memory_where_it_was_after_ten_thousand() {
         ("numbers", guests::NUMBERS),
         ("command", guests::CAT),
     ];
-    let host = TestHost::start_with(&redis, &plugins, &["-l", "warning"]);
+    let host = TestHost::start_with(&redis, &plugins, &["-l", "warning", "--park-unknown", "0"]);
     run(&redis, 10_000);
     let early = host.resident_memory();
     for _ in 0..9 {

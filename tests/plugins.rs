@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(1);
 #[test]
 fn a_plugin_dropped_into_the_folder_is_there_within_a_second() {
     let redis = TestRedis::start_alone();
-    let host = TestHost::start(&redis, &[]);
+    let host = start(&redis, &[]);
     assert!(not_registered(&redis.run("app.divide", json!([1, 2]))));
     let begin = Instant::now();
     host.put("app", &fs::read(guests::DIVIDE).unwrap());
@@ -27,7 +27,7 @@ fn a_plugin_dropped_into_the_folder_is_there_within_a_second() {
 #[test]
 fn a_plugin_taken_out_of_the_folder_is_gone_within_a_second() {
     let redis = TestRedis::start_alone();
-    let host = TestHost::start(&redis, &[("app", guests::DIVIDE)]);
+    let host = start(&redis, &[("app", guests::DIVIDE)]);
     assert_eq!(redis.run("app.divide", json!([1, 2])).to_string(), "SUCCESS 0.5");
     let begin = Instant::now();
     host.remove("app");
@@ -38,7 +38,7 @@ fn a_plugin_taken_out_of_the_folder_is_gone_within_a_second() {
 #[test]
 fn a_replaced_plugin_answers_anew_and_running_tasks_end_on_the_old_one() {
     let redis = TestRedis::start();
-    let host = TestHost::start(&redis, &[("app", guests::OBSERVE)]);
+    let host = start(&redis, &[("app", guests::OBSERVE)]);
     let old = redis.send(&Task::new("app.report", json!(["PROGRESS", null, 2])));
     eventually("the task runs", || redis.stored(&old));
     host.put("app", &fs::read(guests::DIVIDE).unwrap());
@@ -52,7 +52,7 @@ fn a_replaced_plugin_answers_anew_and_running_tasks_end_on_the_old_one() {
 #[test]
 fn a_broken_file_never_takes_away_the_working_version_and_is_reported() {
     let redis = TestRedis::start();
-    let mut host = TestHost::start(&redis, &[("app", guests::DIVIDE)]);
+    let mut host = start(&redis, &[("app", guests::DIVIDE)]);
     let whole = fs::read(guests::DIVIDE).unwrap();
     for (n, broken) in
         [&b"hello"[..], b"\0asm\x01\0\0\0", &whole[..whole.len() / 2], b""].into_iter().enumerate()
@@ -71,7 +71,7 @@ fn a_broken_file_never_takes_away_the_working_version_and_is_reported() {
 #[test]
 fn a_file_is_not_loaded_before_it_is_whole() {
     let redis = TestRedis::start();
-    let host = TestHost::start(&redis, &[]);
+    let host = start(&redis, &[]);
     let wasm = fs::read(guests::DIVIDE).unwrap();
     let path = host.plugins().join("app.wasm");
     // As a slow copy writes it: in place, with pauses that are long enough for each part to be seen.
@@ -87,7 +87,7 @@ fn a_file_is_not_loaded_before_it_is_whole() {
 #[test]
 fn a_worker_starts_with_broken_files_and_says_which() {
     let redis = TestRedis::start();
-    let mut host = TestHost::start(
+    let mut host = start(
         &redis,
         &[("app", guests::DIVIDE), ("notes", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))],
     );
@@ -98,10 +98,15 @@ fn a_worker_starts_with_broken_files_and_says_which() {
 #[test]
 fn a_function_that_json_cannot_serve_is_listed_as_skipped_and_the_others_work() {
     let redis = TestRedis::start();
-    let mut host = TestHost::start(&redis, &[("echo", guests::ECHO)]);
+    let mut host = start(&redis, &[("echo", guests::ECHO)]);
     host.wait_for("nothings");
     assert!(not_registered(&redis.run("echo.two_nothings", json!([null]))));
     assert_eq!(redis.run("echo.maybe", json!([1])).to_string(), "SUCCESS 1");
+}
+
+/// A worker that says at once when it has no plugin for a task.
+fn start(redis: &TestRedis, plugins: &[(&str, &str)]) -> TestHost {
+    TestHost::start_with(redis, plugins, &["--park-unknown", "0"])
 }
 
 /// Calls a task again and again until the answer is as wanted, and returns that.

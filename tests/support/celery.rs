@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
 };
 
 use serde_json::Value;
@@ -43,38 +44,87 @@ impl Celery {
         serde_json::from_slice(&output.stdout).expect("the values are JSON")
     }
 
+    /// A program of its environment, such as `celery`, told which broker and backend to use.
+    pub fn program(self, program: &str, url: &str) -> Command {
+        let environment = folder().join("../target/python").join(format!("celery-{}", self.0));
+        let mut command = Command::new(environment.join("bin").join(program));
+        command.env("CELERY_BROKER_URL", url).env("CELERY_RESULT_BACKEND", url);
+        command
+    }
+
     fn command(self, program: &str, redis: &TestRedis) -> Command {
         let folder = folder();
-        let environment = folder.join("../target/python").join(format!("celery-{}", self.0));
-        let mut command = Command::new(environment.join("bin").join(program));
-        command
-            .env("CELERY_BROKER_URL", redis.url())
-            .env("CELERY_RESULT_BACKEND", redis.url())
-            .env("PYTHONPATH", folder.join("tutorial"))
-            .env("PYTHONDONTWRITEBYTECODE", "1");
+        let mut command = self.program(program, &redis.url());
+        command.env("PYTHONPATH", folder.join("tutorial")).env("PYTHONDONTWRITEBYTECODE", "1");
         command
     }
 }
 
-/// Celery's own worker, which runs `tests/python/reference.py`.
+/// Celery's own worker. When the test fails, what it wrote is shown.
 pub struct PythonWorker {
-    _process: Process,
+    process: Process,
 }
 
 impl PythonWorker {
+    /// Starts a worker of `tests/python/reference.py` and waits until it is ready.
     #[track_caller]
     pub fn start(celery: Celery, redis: &TestRedis) -> Self {
-        let mut process = Process::start(
-            celery.command("celery", redis).current_dir(folder().join("python")).args([
-                "--app=reference",
-                "worker",
-                "--loglevel=info",
-                "--pool=threads",
-            ]),
-            "run `tests/setup`",
-        );
-        process.wait_for(" ready.");
-        Self { _process: process }
+        let mut worker = Self::spawn(&mut celery.command("celery", redis), "reference", &[]);
+        worker.wait_for(" ready.");
+        worker
+    }
+
+    /// Starts a worker of `tests/python/fleet.py`, which runs two tasks at once and takes the messages of others for lost
+    /// after so many seconds. Does not wait until it is ready.
+    #[track_caller]
+    pub fn start_in_fleet(celery: Celery, redis: &TestRedis, visibility_timeout: u64) -> Self {
+        let mut command = celery.command("celery", redis);
+        command.env("VISIBILITY_TIMEOUT", visibility_timeout.to_string());
+        Self::spawn(&mut command, "fleet", &["--concurrency=2", "--hostname=python@%h"])
+    }
+
+    #[track_caller]
+    fn spawn(command: &mut Command, app: &str, flags: &[&str]) -> Self {
+        command.current_dir(folder().join("python")).arg(format!("--app={app}")).args([
+            "worker",
+            "--loglevel=info",
+            // One process, so that a kill ends all of the worker.
+            "--pool=threads",
+        ]);
+        Self { process: Process::start(command.args(flags), "run `tests/setup`") }
+    }
+
+    /// Waits until it wrote `text`.
+    #[track_caller]
+    pub fn wait_for(&mut self, text: &str) {
+        self.process.wait_for(text);
+    }
+
+    /// All that it wrote.
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+
+    /// Stops it where it is, between any two of its instructions.
+    pub fn freeze(&self) {
+        self.process.signal("STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.process.signal("CONT");
+    }
+
+    /// Ends it in the middle of whatever it does.
+    pub fn kill_9(&mut self) {
+        self.process.kill();
+    }
+}
+
+impl Drop for PythonWorker {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- what the Python worker wrote:\n{}---", self.output());
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod celery;
 mod host;
 mod machine;
 mod process;
+mod random;
 mod redis;
 mod task;
 
@@ -19,6 +20,8 @@ pub use artifacts as guests;
 pub use self::{
     celery::{Celery, PythonWorker},
     host::{TestHost, host},
+    process::Process,
+    random::Random,
     redis::TestRedis,
     task::{Answer, Task},
 };

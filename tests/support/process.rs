@@ -5,13 +5,21 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
+    time::Instant,
 };
 
 use super::eventually;
 
 pub struct Process {
     child: Child,
-    output: Arc<Mutex<String>>,
+    output: Arc<Mutex<Output>>,
+}
+
+#[derive(Default)]
+struct Output {
+    text: String,
+    /// When each line came, and where it ends in `text`.
+    arrivals: Vec<(Instant, usize)>,
 }
 
 impl Process {
@@ -32,7 +40,24 @@ impl Process {
 
     /// All that it wrote so far, to standard output and to standard error.
     pub fn output(&self) -> String {
-        self.output.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.output.lock().unwrap_or_else(PoisonError::into_inner).text.clone()
+    }
+
+    /// The lines of what it wrote so far, each with the time at which it came.
+    pub fn lines(&self) -> Vec<(Instant, String)> {
+        let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut start = 0;
+        let line = |&(arrived, end): &(Instant, usize)| {
+            let line = output.text[start..end].trim_end().to_owned();
+            start = end;
+            (arrived, line)
+        };
+        output.arrivals.iter().map(line).collect()
+    }
+
+    /// Its number among the processes.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits until it wrote `text`.
@@ -89,13 +114,15 @@ impl Drop for Process {
     }
 }
 
-fn keep_lines(source: impl Read + Send + 'static, output: &Arc<Mutex<String>>) {
+fn keep_lines(source: impl Read + Send + 'static, output: &Arc<Mutex<Output>>) {
     let output = Arc::clone(output);
     thread::spawn(move || {
         for line in BufReader::new(source).split(b'\n').map_while(Result::ok) {
             let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
-            output.push_str(&String::from_utf8_lossy(&line));
-            output.push('\n');
+            output.text.push_str(&String::from_utf8_lossy(&line));
+            output.text.push('\n');
+            let end = output.text.len();
+            output.arrivals.push((Instant::now(), end));
         }
     });
 }

@@ -13,29 +13,36 @@ pub struct TestRedis {
     server: Process,
     port: u16,
     folder: TempDir,
+    flags: Vec<String>,
     _turn: Turn,
 }
 
 impl TestRedis {
     /// For a test that runs beside others.
     pub fn start() -> Self {
-        Self::start_in(Turn::shared())
+        Self::start_in(Turn::shared(), &[])
     }
 
     /// For a test that measures: no other runs meanwhile.
     pub fn start_alone() -> Self {
-        Self::start_in(Turn::alone())
+        Self::start_in(Turn::alone(), &[])
     }
 
-    fn start_in(turn: Turn) -> Self {
+    /// With more flags, as `redis-server` takes them.
+    pub fn start_with(flags: &[&str]) -> Self {
+        Self::start_in(Turn::shared(), flags)
+    }
+
+    fn start_in(turn: Turn, flags: &[&str]) -> Self {
+        let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
         let folder = tempfile::tempdir().expect("there is room for a folder");
         loop {
             // Between choosing a port and using it another process may take it; then the server ends at once.
             let listener = TcpListener::bind("127.0.0.1:0").expect("some port is free");
             let port = listener.local_addr().expect("it is bound").port();
             drop(listener);
-            if let Some(server) = serve(port, &folder) {
-                return Self { server, port, folder, _turn: turn };
+            if let Some(server) = serve(port, &folder, &flags) {
+                return Self { server, port, folder, flags, _turn: turn };
             }
         }
     }
@@ -50,9 +57,14 @@ impl TestRedis {
         self.server.wait();
     }
 
+    /// Ends the server in the middle of whatever it does; what it holds is what it wrote to disk.
+    pub fn kill_9(&mut self) {
+        self.server.kill();
+    }
+
     /// Starts the stopped server again, on the same port and with what it held.
     pub fn start_again(&mut self) {
-        self.server = serve(self.port, &self.folder).expect("its port is still free");
+        self.server = serve(self.port, &self.folder, &self.flags).expect("its port is still free");
     }
 
     /// Stops answering, as a machine does that hangs; connections stay.
@@ -62,6 +74,10 @@ impl TestRedis {
 
     pub fn thaw(&self) {
         self.server.signal("CONT");
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn connection(&self) -> Connection {
@@ -165,12 +181,13 @@ fn connect(port: u16) -> redis::RedisResult<Connection> {
 }
 
 /// Starts a server and waits until it answers. `None` when it ended instead.
-fn serve(port: u16, folder: &TempDir) -> Option<Process> {
+fn serve(port: u16, folder: &TempDir, flags: &[String]) -> Option<Process> {
     let mut server = Process::start(
         Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string()])
             .arg("--dir")
-            .arg(folder.path()),
+            .arg(folder.path())
+            .args(flags),
         "run `tests/setup`, which installs it",
     );
     eventually("Redis answers", || match server.status() {

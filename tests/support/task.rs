@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 /// A request for a task. What is not said is as Celery's client has it.
 pub struct Task {
+    name: String,
     id: String,
     args: Value,
     kwargs: Value,
@@ -23,11 +24,20 @@ impl Task {
         for (name, value) in [("lang", "py"), ("task", name), ("id", &id), ("root_id", &id)] {
             headers.insert(name.to_owned(), value.into());
         }
-        Self { id, args, kwargs: json!({}), queue: "celery".to_owned(), priority: 0, headers }
+        let name = name.to_owned();
+        Self { name, id, args, kwargs: json!({}), queue: "celery".to_owned(), priority: 0, headers }
     }
 
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn args(&self) -> &Value {
+        &self.args
     }
 
     pub fn kwargs(self, kwargs: Value) -> Self {
