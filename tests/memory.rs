@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::{Task, TestHost, TestRedis, guests};
 
 #[test]
-fn a_hundred_thousand_tasks_leave_the_memory_where_it_was_after_ten_thousand() {
+fn a_hundred_thousand_tasks_leave_the_memory_where_it_was_after_twenty_thousand() {
     let redis = TestRedis::start_alone();
     let plugins = [
         ("app", guests::DIVIDE),
@@ -15,13 +15,13 @@ fn a_hundred_thousand_tasks_leave_the_memory_where_it_was_after_ten_thousand() {
         ("command", guests::CAT),
     ];
     let host = TestHost::start_with(&redis, &plugins, &["-l", "warning", "--park-unknown", "0"]);
-    run(&redis, 10_000);
+    run(&redis, 20_000);
     let early = host.resident_memory();
-    for _ in 0..9 {
-        run(&redis, 10_000);
-    }
+    run(&redis, 80_000);
     let late = host.resident_memory();
-    assert!(late * 10 <= early * 11, "{early} KiB after 10,000 tasks, {late} KiB after 100,000");
+    // The allocator's own ups and downs come to some MiB; whatever a task leaves behind, even one list entry, comes to more.
+    let left_by_each = late.saturating_sub(early) * 1024 / 80_000;
+    assert!(left_by_each < 64, "{early} KiB after 20,000 tasks, {late} KiB after 100,000");
 }
 
 /// Runs so many tasks of all kinds: good and bad, small and large, known and unknown.
