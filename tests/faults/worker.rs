@@ -80,6 +80,9 @@ impl Worker {
         let mut command = Command::new(env!("CARGO_BIN_EXE_host"));
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.args(["worker", "--loglevel", "info", "-c", CONCURRENCY, "--broker", &self.broker]);
+        // Here all tasks are innocent, and some lose worker after worker. Giving up has tests of its own, and so has the last
+        // try, which is made alone and would make others wait.
+        command.args(["--max-worker-deaths", "20"]);
         command.args(["-n", &format!("{}@%h", self.name), "--plugins"]).arg(self.plugins.path());
         command
     }

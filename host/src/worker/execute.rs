@@ -114,6 +114,9 @@ fn with_options(entry: &Entry, request: Arc<Request>) -> Arc<Request> {
     }
 }
 
+/// How long a message waits before it asks again whether it may have its last try.
+const LAST_TRY_PAUSE: Duration = Duration::from_millis(250);
+
 /// Lets a message run, or says why not. One whose worker died is run again, but not for ever; from the first death on it is noted
 /// that it runs before it does, and the last try is made alone: then, of all that the next death would be blamed on, only the
 /// culprit is given up.
@@ -136,7 +139,7 @@ async fn admit<'w>(
         None => None,
         Some(Ok(alone)) => Some(alone),
         Some(Err(_another)) => {
-            let until = worker.clock.after(Duration::from_secs(1));
+            let until = worker.clock.after(LAST_TRY_PAUSE);
             return Err(End::Delayed { request: request.clone(), until });
         }
     };
