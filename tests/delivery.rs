@@ -41,6 +41,22 @@ fn what_a_dead_worker_held_is_given_to_a_living_one() {
 }
 
 #[test]
+fn a_worker_that_was_frozen_too_long_stops_what_another_has_taken_over() {
+    let redis = TestRedis::start();
+    let plugins = [("observe", guests::OBSERVE)];
+    let mut frozen = TestHost::start(&redis, &plugins);
+    let id = redis.send(&Task::new("observe.report", json!(["PROGRESS", null, 20])));
+    eventually("the task runs", || redis.stored(&id));
+    let other = TestHost::start_with(&redis, &plugins, &["-n", "other@%h"]);
+    frozen.signal("STOP");
+    eventually("the other has it", || other.output().contains(&id).then_some(()));
+    frozen.signal("CONT");
+    frozen.wait_for(&format!("[{id}] is stopped: its message had gone to another worker"));
+    assert_eq!(redis.answer(&id).to_string(), "SUCCESS null");
+    assert!(!frozen.output().contains("succeeded"), "{}", frozen.output());
+}
+
+#[test]
 fn a_task_that_runs_long_is_not_given_to_another_worker_meanwhile() {
     let redis = TestRedis::start();
     let plugins = [("observe", guests::OBSERVE)];
