@@ -16,8 +16,8 @@ use crate::{
     Trial,
     ledger::Row,
     place::{Endings, Look, Place},
-    random::Random,
     support::Answer,
+    workers::kill_three_times,
     world::World,
 };
 
@@ -47,29 +47,11 @@ pub fn is_known() -> bool {
 /// `kill -9` of one or both of two workers that write the same file, three times.
 pub fn kill(trial: &Trial) -> Row {
     let count: usize = trial.name.trim_start_matches("sqlite-kill:").parse().expect("the name says how many");
-    let mut random = Random::new(0x5eed + count as u64);
     let mut world = World::new(&trial.name, trial.kind, Place::Embedded(Embedded::new()));
     // Sent before there are workers: a process per task is slower than they are.
     world.send_long(100 * trial.scale, LENGTH);
     world.start_workers(2);
-    let mut blows = Vec::new();
-    for share in [0.1, 0.3, 0.5] {
-        world.wait_for_share(share);
-        thread::sleep(Duration::from_millis(random.below(60)));
-        let first = random.below(2) as usize;
-        let victims: Vec<_> = (0..count).map(|next| (first + next) % 2).collect();
-        for &victim in &victims {
-            blows.push((world.workers[victim].kill_9(), victim));
-        }
-        for &victim in &victims {
-            world.workers[victim].start();
-        }
-    }
-    let last = blows.last().expect("there were rounds").0;
-    for (at, victim) in blows {
-        // Where both die each time, nobody is left to recover anything before the last time.
-        world.struck(at, if count == world.workers.len() { last } else { at }, &[victim]);
-    }
+    kill_three_times(&mut world, count, [0.1, 0.3, 0.5]);
     world.finish()
 }
 

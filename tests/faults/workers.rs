@@ -15,15 +15,22 @@ const FREEZE: Duration = Duration::from_secs(12);
 /// `kill -9` of some of four busy workers, which are started again at once, three times.
 pub fn kill(trial: &Trial) -> Row {
     let count: usize = trial.name.trim_start_matches("kill:").parse().expect("the name says how many");
-    let mut random = Random::new(0x5eed + count as u64);
     let mut world = World::new(&trial.name, trial.kind, Place::redis(&[]));
     world.start_workers(4);
     world.send(600 * trial.scale);
+    kill_three_times(&mut world, count, [0.2, 0.4, 0.6]);
+    world.finish()
+}
+
+/// Kills so many of the workers when these shares of the tasks have ended, and starts them again at once.
+pub fn kill_three_times(world: &mut World, count: usize, shares: [f64; 3]) {
+    let mut random = Random::new(0x5eed + count as u64);
     let mut blows = Vec::new();
-    for round in 1..=3 {
-        world.wait_for_share(f64::from(round) * 0.2);
+    for share in shares {
+        world.wait_for_share(share);
+        // A random moment is the point here.
         thread::sleep(Duration::from_millis(random.below(60)));
-        let mut victims: Vec<usize> = (0..4).collect();
+        let mut victims: Vec<usize> = (0..world.workers.len()).collect();
         random.shuffle(&mut victims);
         victims.truncate(count);
         for &victim in &victims {
@@ -38,7 +45,6 @@ pub fn kill(trial: &Trial) -> Row {
         // Where all die each time, nobody is left to recover anything before the last time.
         world.struck(at, if count == world.workers.len() { last } else { at }, &[victim]);
     }
-    world.finish()
 }
 
 /// One of two workers is stopped (`SIGSTOP`), and goes on when others have long done its tasks.
