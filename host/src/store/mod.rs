@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::task::{QueueName, TaskId, TaskName};
 
+mod bus;
 #[cfg(test)]
 mod conformance;
 mod dead_letter;
@@ -20,6 +21,7 @@ pub mod redis;
 mod revocation;
 pub mod sqlite;
 
+pub use bus::{Broadcast, Bus, Heard, Inbox, Listener, Topic};
 pub use dead_letter::{Cause, DeadLetter, DeadLetters};
 pub use delivery::{Delivery, Fate, Publication, Settled, Settlement, StoredResult, Tag, Taken};
 pub use error::StoreError;
@@ -36,6 +38,8 @@ pub struct Store {
     pub revocations: Arc<dyn Revocations>,
     /// Results.
     pub backend: Arc<dyn Backend>,
+    /// Events, requests and replies.
+    pub bus: Arc<dyn Bus>,
     /// Where the broker is, without a password.
     pub broker_address: String,
     /// Where results are, without a password.
@@ -77,6 +81,7 @@ impl Store {
                 broker: sqlite.clone(),
                 dead_letters: sqlite.clone(),
                 revocations: sqlite.clone(),
+                bus: sqlite.clone(),
                 backend: sqlite,
             });
         }
@@ -92,6 +97,7 @@ impl Store {
             broker: redis.clone(),
             dead_letters: redis.clone(),
             revocations: redis.clone(),
+            bus: redis.clone(),
             backend: redis,
         })
     }

@@ -7,14 +7,15 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Backend, Broker, Cause, DeadLetters, Delivery, Fate, Publication, Report, Revocations, Settled,
-    Settlement, StoreError, StoredResult, Tag,
+    Backend, Broadcast, Broker, Bus, Cause, DeadLetters, Delivery, Fate, Heard, Publication, Report,
+    Revocations, Settled, Settlement, StoreError, StoredResult, Tag, Topic,
 };
 use crate::{
     protocol::message::{mark_lost, mark_redelivered},
     task::{QueueName, State, TaskId},
 };
 
+mod bus;
 mod dead_letters;
 mod delays;
 mod model;
@@ -27,14 +28,14 @@ mod sending;
 mod settling;
 
 pub use {
-    dead_letters::*, delays::*, model::*, owners::*, parking::*, queues::*, results::*, revocations::*,
-    sending::*, settling::*,
+    bus::*, dead_letters::*, delays::*, model::*, owners::*, parking::*, queues::*, results::*,
+    revocations::*, sending::*, settling::*,
 };
 
 /// A storage engine under test: an empty place, to which any number of owners connect.
 pub trait Engine: Sized {
     /// What connects to it.
-    type Store: Broker + DeadLetters + Revocations + Backend;
+    type Store: Broker + DeadLetters + Revocations + Backend + Bus;
     /// Makes the place.
     async fn start() -> Self;
     /// A new owner.
@@ -103,6 +104,13 @@ macro_rules! conformance {
             what_is_revoked_is_forgotten_in_time,
             a_take_tells_what_was_revoked_before_it,
             news_of_revocations_are_told_at_once,
+            broadcasts_reach_all_who_listen_in_their_order,
+            events_and_requests_are_told_apart,
+            what_was_broadcast_before_is_not_heard,
+            a_listener_that_does_not_read_loses_messages_and_is_told,
+            replies_come_into_the_inbox_they_are_for,
+            a_reply_is_heard_at_once,
+            a_reply_to_nobody_is_no_error,
         }
     };
     ($engine:ty: $($name:ident),+ $(,)?) => {

@@ -43,6 +43,11 @@ impl Address {
         &self.info
     }
 
+    /// The number of the database.
+    pub fn database(&self) -> i64 {
+        self.info.redis_settings().db()
+    }
+
     /// Whether both name the same database of the same server, as far as their text tells.
     pub fn is_same_database(&self, other: &Self) -> bool {
         self.info.addr() == other.info.addr()

@@ -146,6 +146,13 @@ impl Connection {
         self.checked(answer, generation).await
     }
 
+    /// Subscribes to all channels of a pattern; returns once the server has confirmed it.
+    pub async fn psubscribe(&self, pattern: &str) -> Result<(), StoreError> {
+        let (mut connection, generation) = self.current().await?;
+        let answer = connection.psubscribe(pattern).await;
+        self.checked(answer, generation).await
+    }
+
     /// Ends the subscription to a channel.
     pub async fn unsubscribe(&self, channel: &str) -> Result<(), StoreError> {
         let (mut connection, generation) = self.current().await?;

@@ -51,6 +51,12 @@ pub const WORKERS: &str = "host:workers";
 /// The sets in which Kombu notes which queues are bound to an exchange (2.1).
 pub const BINDINGS: &str = "_kombu.binding.";
 
+/// The exchange over which workers are asked (8.1).
+pub const PIDBOX: &str = "celery.pidbox";
+
+/// The exchange over which they reply (8.2).
+pub const REPLIES: &str = "reply.celery.pidbox";
+
 /// Parts a queue from its priority step, and the fields of a binding. No queue name can contain it: names have no
 /// control characters.
 pub const SEPARATOR: &str = "\x06\x16";
@@ -65,15 +71,24 @@ pub fn step(priority: u8) -> u8 {
 
 /// The list of a queue's messages of one step.
 pub fn list(queue: &QueueName, step: u8) -> String {
-    match step {
-        0 => queue.as_str().to_owned(),
-        step => format!("{queue}{SEPARATOR}{step}"),
-    }
+    list_of(queue.as_str(), step)
 }
 
 /// All lists of a queue, the most urgent first.
 pub fn lists(queue: &QueueName) -> [String; PRIORITY_STEPS.len()] {
-    PRIORITY_STEPS.map(|step| list(queue, step))
+    lists_of(queue.as_str())
+}
+
+/// The same for a queue that is not one of tasks.
+pub fn lists_of(queue: &str) -> [String; PRIORITY_STEPS.len()] {
+    PRIORITY_STEPS.map(|step| list_of(queue, step))
+}
+
+fn list_of(queue: &str, step: u8) -> String {
+    match step {
+        0 => queue.to_owned(),
+        step => format!("{queue}{SEPARATOR}{step}"),
+    }
 }
 
 /// The set that tells which queues are bound to `exchange`.
@@ -91,6 +106,36 @@ pub fn parse_binding(member: &str) -> Option<(&str, &str)> {
     let (routing_key, rest) = member.split_once(SEPARATOR)?;
     let (_pattern, queue) = rest.split_once(SEPARATOR)?;
     Some((routing_key, queue))
+}
+
+/// The channel of the events with this routing key (7.1).
+pub fn events(database: i64, routing_key: &str) -> String {
+    format!("/{database}.celeryev/{routing_key}")
+}
+
+/// The channel of requests to all workers (8.1).
+pub fn requests(database: i64) -> String {
+    format!("/{database}.{PIDBOX}")
+}
+
+/// The queue that Kombu would use for requests to a worker if there were no channels.
+pub fn worker_inbox(node: &str) -> String {
+    format!("{node}.{PIDBOX}")
+}
+
+/// The binding by which a worker tells that it listens to requests.
+pub fn worker_binding(node: &str) -> String {
+    format!("{SEPARATOR}{SEPARATOR}{}", worker_inbox(node))
+}
+
+/// The list of the replies to whoever has opened the inbox of this name.
+pub fn inbox(name: &str) -> String {
+    format!("{name}.{REPLIES}")
+}
+
+/// The binding by which somebody tells that they wait for replies.
+pub fn inbox_binding(name: &str) -> String {
+    format!("{name}{SEPARATOR}{SEPARATOR}{}", inbox(name))
 }
 
 /// Where a task's result is stored, and the channel on which it is announced.

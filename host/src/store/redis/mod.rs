@@ -8,6 +8,7 @@
 //! - `dead_letters`: messages that were given up. `revocations`: tasks that must not run.
 //! - `tag`, `record`, `custody`: how a delivery is named, recorded, and kept track of.
 //! - `backend`, `announcements`: results, and waiting for them.
+//! - `bus`: events, requests and replies.
 //!
 //! # What always holds
 //!
@@ -37,6 +38,7 @@ mod address;
 mod announcements;
 mod backend;
 mod broker;
+mod bus;
 mod connection;
 mod custody;
 mod dead_letters;
@@ -111,6 +113,8 @@ pub struct Redis {
     commands: Connection,
     /// For the heartbeat alone: it waits behind nothing, and a connection that has died is given up while the lease lasts.
     beats: Connection,
+    /// For events and replies: however many there are, they are in nobody's way.
+    bus: Connection,
     results: Arc<Connection>,
     arrived: Arc<Notify>,
     revoked: Arc<Notify>,
@@ -142,6 +146,7 @@ impl Redis {
             takes: takes(&broker, &options, arrived.clone(), revoked.clone())?,
             commands: Connection::new(&broker, &options)?.patient(),
             beats: Connection::new(&broker, &options.clone().hasty())?,
+            bus: Connection::new(&broker, &options.clone().hasty())?,
             results: Arc::new(announcements::listen(
                 Connection::new(&backend, &options)?.patient(),
                 announcements.clone(),

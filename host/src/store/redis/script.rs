@@ -47,6 +47,8 @@ scripts! {
     BEAT = "beat.lua";
     /// Gives up a lock.
     UNLOCK = "unlock.lua";
+    /// Puts a reply into an inbox.
+    REPLY = "reply.lua";
     /// Empties lists.
     PURGE = "purge.lua";
 }

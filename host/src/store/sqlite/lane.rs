@@ -14,7 +14,8 @@ use crate::store::StoreError;
 /// The most pieces of work in one commit: it bounds how long the first of them waits for the others.
 const MOST_AT_ONCE: usize = 64;
 
-/// The way to the thread. It ends when this is dropped.
+/// The way to the thread. It ends when all clones of this are dropped.
+#[derive(Clone)]
 pub struct Lane {
     work: Sender<Box<dyn Work>>,
     address: Address,

@@ -6,7 +6,7 @@
 //! - `address`: URLs. `schema`: the file and its tables. `fault`: what SQLite says when it fails. `clock`: leases and times.
 //! - `lane`: the threads that do the blocking work. `watch`: who is woken when the file has changed.
 //! - `broker`: publishing and looking. `take`, `settle`, `restore`: the life of a delivery, with `lists`, `owners` and `tag`.
-//! - `backend`: results. `dead_letters`, `revocations`: what their names say.
+//! - `backend`: results. `bus`: events, requests and replies. `dead_letters`, `revocations`: what their names say.
 //!
 //! # What always holds
 //!
@@ -31,6 +31,7 @@ use crate::task::QueueName;
 mod address;
 mod backend;
 mod broker;
+mod bus;
 mod clock;
 mod dead_letters;
 mod fault;

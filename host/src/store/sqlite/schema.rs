@@ -10,8 +10,11 @@ use super::{
 };
 use crate::store::StoreError;
 
+/// What makes each version of the tables out of the one before; the first out of nothing.
+const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
+
 /// What this version writes, and the newest that it reads.
-const VERSION: i64 = 1;
+const VERSION: i64 = STEPS.len() as i64;
 
 /// Stands in the file's header, so that it is known for ours: "host".
 const APPLICATION_ID: i64 = 0x686f_7374;
@@ -43,18 +46,18 @@ pub fn open(address: &Address) -> Result<Connection, StoreError> {
     if connection.is_readonly("main").map_err(explain)? {
         return Err(Unusable::ReadOnly.at(address));
     }
-    let is_there = check(&connection.transaction().map_err(explain)?, address)?;
+    let found = check(&connection.transaction().map_err(explain)?, address)?;
     set_up(&connection, address)?;
-    if !is_there {
-        create(&mut connection, address)?;
+    if found < VERSION {
+        upgrade(&mut connection, address)?;
     }
     connection.set_prepared_statement_cache_capacity(128);
     Ok(connection)
 }
 
-/// Whether the tables are there. A file of somebody else is left as it is. In a transaction, because others may just
-/// be making the tables.
-fn check(connection: &Transaction<'_>, address: &Address) -> Result<bool, StoreError> {
+/// Which version of the tables is there, 0 if none is. A file of somebody else is left as it is. In a transaction, because
+/// others may just be making the tables.
+fn check(connection: &Transaction<'_>, address: &Address) -> Result<i64, StoreError> {
     let number = |query: &str| connection.query_row(query, (), |row| row.get::<_, i64>(0));
     let look = || {
         let (application, version) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);
@@ -62,8 +65,8 @@ fn check(connection: &Transaction<'_>, address: &Address) -> Result<bool, StoreE
     };
     let (application, version, empty) = look().map_err(|error| explain(error, address))?;
     match (application, version) {
-        (0, 0) if empty => Ok(false),
-        (APPLICATION_ID, VERSION) => Ok(true),
+        (0, 0) if empty => Ok(0),
+        (APPLICATION_ID, found @ 1..=VERSION) => Ok(found),
         (APPLICATION_ID, found) if found > VERSION => {
             Err(Unusable::Newer { found, known: VERSION }.at(address))
         }
@@ -99,13 +102,17 @@ fn set_up(connection: &Connection, address: &Address) -> Result<(), StoreError> 
     set("temp_store", &"MEMORY")
 }
 
-/// Makes the tables, once, whoever comes first.
-fn create(connection: &mut Connection, address: &Address) -> Result<(), StoreError> {
+/// Makes the tables, or brings them up to this version, once, whoever comes first. Processes of the earlier version that have
+/// the file open go on with it: a step adds, and changes nothing that is there.
+fn upgrade(connection: &mut Connection, address: &Address) -> Result<(), StoreError> {
     let explain = |error| explain(error, address);
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(explain)?;
-    if !check(&transaction, address)? {
-        transaction.execute_batch(include_str!("schema.sql")).map_err(explain)?;
+    let found = check(&transaction, address)?;
+    if found < VERSION {
+        for step in STEPS.iter().skip(found as usize) {
+            transaction.execute_batch(step).map_err(explain)?;
+        }
         transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(explain)?;
         transaction.pragma_update(None, "user_version", VERSION).map_err(explain)?;
     }

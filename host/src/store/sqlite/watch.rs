@@ -13,7 +13,7 @@ use std::{
 };
 
 use rusqlite::Connection;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::task::TaskId;
 
@@ -27,6 +27,8 @@ pub struct Watch {
     pub arrived: Notify,
     /// For revocations.
     pub revoked: Notify,
+    /// For broadcasts and replies: how often there were some.
+    pub broadcasts: watch::Sender<u64>,
     /// For the results of tasks.
     results: Mutex<HashMap<TaskId, Vec<Arc<Notify>>>>,
 }
@@ -55,7 +57,14 @@ impl Watch {
     pub fn start(connection: Connection) -> std::io::Result<(Arc<Self>, Poke)> {
         let watch = Arc::new(Self::default());
         let (poke, pokes) = sync_channel(1);
-        let watcher = Watcher { connection, watch: watch.clone(), data_version: 0, revision: 0, results: 0 };
+        let watcher = Watcher {
+            connection,
+            watch: watch.clone(),
+            data_version: 0,
+            revision: 0,
+            results: 0,
+            broadcasts: 0,
+        };
         std::thread::Builder::new().name("sqlite-watch".to_owned()).spawn(move || watcher.run(&pokes))?;
         Ok((watch, Poke(poke)))
     }
@@ -98,6 +107,7 @@ struct Watcher {
     data_version: i64,
     revision: i64,
     results: i64,
+    broadcasts: i64,
 }
 
 impl Watcher {
@@ -134,7 +144,14 @@ impl Watcher {
                 of_task.into_iter().flatten().for_each(|heard| heard.notify_one());
             }
         }
-        (self.data_version, self.revision, self.results) = (data_version, revision, results);
+        let broadcasts = number(
+            "SELECT coalesce(sum(seq), 0) FROM sqlite_sequence WHERE name IN ('broadcasts', 'replies')",
+        )?;
+        if broadcasts != self.broadcasts {
+            self.watch.broadcasts.send_modify(|count| *count += 1);
+        }
+        (self.data_version, self.revision) = (data_version, revision);
+        (self.results, self.broadcasts) = (results, broadcasts);
         Ok(())
     }
 }

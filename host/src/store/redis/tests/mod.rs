@@ -1,4 +1,4 @@
-//! The engine on real servers: the conformance list here, `wire` and `keys` for what Python and operators see in Redis, `delays`
+//! The engine on real servers: the conformance list here, `bus` for events and replies, `wire` and `keys` for what Python and operators see in Redis, `delays`
 //! for delayed messages in numbers, `refusals` for settlements that are refused, `outages` for servers that fail or refuse.
 //! Each test starts its own server.
 
@@ -116,6 +116,7 @@ macro_rules! ask {
     }};
 }
 
+mod bus;
 mod delays;
 mod keys;
 mod outages;

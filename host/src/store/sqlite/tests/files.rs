@@ -8,7 +8,8 @@ use rusqlite::Connection;
 use super::{File, Sqlite};
 use crate::{
     store::{
-        Backend, Broker, DeadLetters, Fate, Options, Publication, Settled, Store, StoreError,
+        Backend, Broadcast, Broker, Bus, DeadLetters, Fate, Heard, Options, Publication, Settled, Store,
+        StoreError, Topic,
         conformance::{
             Engine, dead, drain, in_time, marked, message, publication, publish, publish_all, queue, result,
             settlement, take,
@@ -49,18 +50,38 @@ async fn a_file_of_somebody_else_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_file_of_the_first_version_is_brought_up_to_date_with_all_that_is_in_it() {
+    let file = File::start().await;
+    let path = file.0.path().join("host.db");
+    let first = Connection::open(&path).unwrap();
+    first.execute_batch(include_str!("../schema.sql")).unwrap();
+    first.pragma_update(None, "application_id", 0x686f_7374).unwrap();
+    first.pragma_update(None, "user_version", 1).unwrap();
+    first
+        .execute("INSERT INTO messages (state, queue, step, message) VALUES (0, 'q', 0, ?1)", [message(1)])
+        .unwrap();
+    let (store, other) = tokio::join!(file.connect(), file.connect());
+    let mut listener = other.listen(Topic::Events).await.unwrap();
+    assert_eq!(drain(&store, &queue("q")).await.len(), 1);
+    let event =
+        Broadcast { topic: Topic::Events, routing_key: String::new(), message: b"event".to_vec().into() };
+    store.broadcast(std::slice::from_ref(&event)).await.unwrap();
+    assert_eq!(in_time(listener.next()).await, Heard::Message(event.message));
+}
+
+#[tokio::test]
 async fn a_file_of_a_later_version_is_refused_and_left_as_it_is() {
     let file = File::start().await;
     drop(file.connect().await);
     let path = file.0.path().join("host.db");
     let later = Connection::open(&path).unwrap();
-    later.pragma_update(None, "user_version", 2).unwrap();
+    later.pragma_update(None, "user_version", 99).unwrap();
     let told = refused(&file).await;
     assert!(
-        told.contains("its schema is version 2 and this host knows 1; use a host at least as new"),
+        told.contains("its schema is version 99 and this host knows 2; use a host at least as new"),
         "{told}"
     );
-    assert_eq!(later.query_row("PRAGMA user_version", (), |row| row.get::<_, i64>(0)).unwrap(), 2);
+    assert_eq!(later.query_row("PRAGMA user_version", (), |row| row.get::<_, i64>(0)).unwrap(), 99);
 }
 
 #[tokio::test]
