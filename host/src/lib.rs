@@ -8,7 +8,7 @@
 //! - [`sandbox`]: compiles and runs WebAssembly; the only room that knows wasmtime.
 //! - [`plugin`]: which `.wasm` file answers which task name, kept up to date while files change.
 //! - [`store`]: what must outlive a process: queues, deliveries, results. The only room that knows Redis.
-//! - [`client`]: sends a task and awaits its result.
+//! - [`client`]: sends a task and awaits its result; asks workers and collects their replies.
 //! - [`worker`]: takes messages, runs tasks, records results; the life of a task is `worker/execute.rs`.
 //! - [`config`]: what was typed becomes checked options.
 //! - [`commands`]: one file per command line verb.

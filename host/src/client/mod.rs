@@ -1,4 +1,4 @@
-//! Sends tasks and reads their results, as Celery's client does.
+//! Sends tasks and reads their results, and steers workers, as Celery's client does.
 
 use std::time::Duration;
 
@@ -10,6 +10,12 @@ use crate::{
     store::{Publication, Store, StoreError},
     task::TaskId,
 };
+
+mod clock;
+mod control;
+
+pub use clock::LogicalClock;
+pub use control::{Control, Patience, Question};
 
 /// Sends tasks and reads their results.
 pub struct Client {

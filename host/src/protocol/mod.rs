@@ -2,14 +2,20 @@
 //!
 //! - [`message`]: task messages, as they lie in a queue.
 //! - [`result`]: results, as callers read them.
+//! - [`event`]: what workers tell all who watch. [`control`]: what they are asked, and what they reply.
 //! - [`repr`]: values as Python prints them, for people.
 //!
 //! Everything read here may come from anyone who can reach the broker. Whatever the bytes are, the answer is a value or a
 //! named refusal, in time and memory proportional to the input; nothing here recurses further than a fixed depth. What a
 
+pub mod control;
+pub mod event;
 pub mod message;
 pub mod repr;
 pub mod result;
 
+mod envelope;
 mod scan;
 mod time;
+
+pub use envelope::Unreadable;

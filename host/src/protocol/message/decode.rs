@@ -3,6 +3,8 @@
 //! The envelope and its headers are read first, as far as they can be, so that a refusal can say whom it concerns.
 //! All JSON is read into borrowed text; only what the request keeps is copied.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -22,6 +24,28 @@ use crate::{
 pub fn decode(message: &[u8], limits: &MessageLimits) -> Result<Request, Refusal> {
     let mut subject = Subject::default();
     read(message, limits, &mut subject).map_err(|reason| Refusal::new(subject.id, subject.task, reason))
+}
+
+/// The headers and the unpacked body of a message that is no task, within the same limits.
+pub fn open<'a>(message: &'a [u8], limits: &MessageLimits) -> Result<(&'a RawValue, Cow<'a, str>), Refusal> {
+    unpack(message, limits).map_err(|reason| Refusal::new(None, None, reason))
+}
+
+fn unpack<'a>(message: &'a [u8], limits: &MessageLimits) -> Result<(&'a RawValue, Cow<'a, str>), Reason> {
+    check_length(message, limits)?;
+    let text = std::str::from_utf8(message)
+        .map_err(|error| Reason::Undecodable(format!("message is not UTF-8: {error}")))?;
+    let envelope: Envelope<'_> = object("message", text)?;
+    check_content_type(envelope.content_type)?;
+    let raw_headers = envelope.headers.unwrap_or(RawValue::NULL);
+    body::check_depth("headers", raw_headers.get(), limits)?;
+    let headers: Headers<'_> = part("headers", envelope.headers)?;
+    let properties: Properties<'_> = part("properties", envelope.properties)?;
+    let encoding = Field::new("body_encoding", properties.body_encoding).text()?;
+    let compression = Field::new("compression", headers.compression).text()?;
+    let body = body::unpack(envelope.body, encoding.as_deref(), compression.as_deref(), limits)?;
+    body::check_depth("body", &body, limits)?;
+    Ok((raw_headers, body))
 }
 
 /// Whom a message is about, as far as it was read before something turned out to be wrong with it.

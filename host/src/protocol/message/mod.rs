@@ -17,6 +17,7 @@ mod tests;
 
 pub use canvas::canvas_part;
 pub use decode::decode;
+pub(super) use decode::open;
 pub use encode::{Submission, encode};
 pub use refusal::Refusal;
 pub use rewrite::{mark_lost, mark_parked, mark_redelivered, mark_running, replayed, retried};
