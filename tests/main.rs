@@ -1,6 +1,7 @@
 //! End to end: the built `host`, a real Redis, real Celery clients. `tests/run` runs it all.
 //!
 //! - [`celery_compat`]: an unmodified Python client, in two versions, cannot tell `host` from a Python worker.
+//! - [`canvases`]: random canvases come out of `host` as they come out of a Python worker.
 //! - [`results`]: what is stored for a task, in every shape of plugin and every type of value.
 //! - [`limits`]: whatever a guest does, only its own task fails, in time and by a name.
 //! - [`delivery`]: the order of messages, and that none is lost when the worker or Redis dies.
@@ -17,6 +18,8 @@
 //! - [`cli`]: the command line: what it prints and how it exits.
 //! - [`memory`]: a worker does not grow.
 
+#[cfg(test)]
+mod canvases;
 #[cfg(test)]
 mod celery_compat;
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::{
     thread,
 };
 
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::{TestRedis, process::Process};
 
@@ -28,20 +29,33 @@ impl Celery {
     /// The same for many pieces of code, one after the other in one client.
     #[track_caller]
     pub fn evaluate_each(self, redis: &TestRedis, code: &[&str]) -> Vec<Value> {
+        self.run(redis, "evaluate.py", &[], &json!(code))
+    }
+
+    /// Runs a file of `tests/python` with these arguments and this JSON on standard input, and reads what it prints.
+    #[track_caller]
+    pub fn run<T: DeserializeOwned>(
+        self,
+        redis: &TestRedis,
+        file: &str,
+        arguments: &[&str],
+        input: &Value,
+    ) -> T {
         let mut python = self
             .command("python", redis)
-            .arg(folder().join("python/evaluate.py"))
+            .arg(folder().join("python").join(file))
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|e| panic!("Celery {} is not installed ({e}): run `tests/setup`", self.0));
         // Python may end before it has read all; its own message then says more than a broken pipe.
-        let _ = serde_json::to_writer(python.stdin.take().expect("it is piped"), code);
+        let _ = serde_json::to_writer(python.stdin.take().expect("it is piped"), input);
         let output = python.wait_with_output().expect("Python ends");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "Celery {}, {}:\n{errors}", self.0, output.status);
-        serde_json::from_slice(&output.stdout).expect("the values are JSON")
+        serde_json::from_slice(&output.stdout).expect("it prints the JSON that is asked for")
     }
 
     /// A program of its environment, such as `celery`, told which broker and backend to use.
@@ -60,6 +74,9 @@ impl Celery {
     }
 }
 
+/// One process, so that a kill ends all of the worker.
+const THREADS: &str = "--pool=threads";
+
 /// Celery's own worker. When the test fails, what it wrote is shown.
 pub struct PythonWorker {
     process: Process,
@@ -69,7 +86,7 @@ impl PythonWorker {
     /// Starts a worker of `tests/python/reference.py` and waits until it is ready.
     #[track_caller]
     pub fn start(celery: Celery, redis: &TestRedis) -> Self {
-        let mut worker = Self::spawn(&mut celery.command("celery", redis), "reference", &[]);
+        let mut worker = Self::spawn(&mut celery.command("celery", redis), "reference", &[THREADS]);
         worker.wait_for(" ready.");
         worker
     }
@@ -80,17 +97,26 @@ impl PythonWorker {
     pub fn start_in_fleet(celery: Celery, redis: &TestRedis, visibility_timeout: u64) -> Self {
         let mut command = celery.command("celery", redis);
         command.env("VISIBILITY_TIMEOUT", visibility_timeout.to_string());
-        Self::spawn(&mut command, "fleet", &["--concurrency=2", "--hostname=python@%h"])
+        Self::spawn(&mut command, "fleet", &[THREADS, "--concurrency=2", "--hostname=python@%h"])
+    }
+
+    /// Starts a worker of `tests/python/canvas.py` that runs so many tasks at once, and waits until it is ready.
+    #[track_caller]
+    pub fn start_for_canvases(celery: Celery, redis: &TestRedis, concurrency: u8) -> Self {
+        let concurrency = format!("--concurrency={concurrency}");
+        // Processes: with threads the worker acknowledges but once a second, and sometimes stops for ever.
+        let flags = ["--pool=prefork", &concurrency, "--hostname=python@%h"];
+        let mut worker = Self::spawn(&mut celery.command("celery", redis), "canvas", &flags);
+        worker.wait_for(" ready.");
+        worker
     }
 
     #[track_caller]
     fn spawn(command: &mut Command, app: &str, flags: &[&str]) -> Self {
-        command.current_dir(folder().join("python")).arg(format!("--app={app}")).args([
-            "worker",
-            "--loglevel=info",
-            // One process, so that a kill ends all of the worker.
-            "--pool=threads",
-        ]);
+        command
+            .current_dir(folder().join("python"))
+            .arg(format!("--app={app}"))
+            .args(["worker", "--loglevel=info"]);
         Self { process: Process::start(command.args(flags), "run `tests/setup`") }
     }
 
