@@ -9,9 +9,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("protocol", &["task"]),
     ("sandbox", &["task"]),
     ("plugin", &["task", "sandbox"]),
+    ("canvas", &["task", "protocol"]),
     ("store", &["fail_point", "task", "protocol"]),
     ("client", &["task", "protocol", "store"]),
-    ("worker", &["fail_point", "task", "protocol", "sandbox", "plugin", "store", "client"]),
+    ("worker", &["fail_point", "task", "protocol", "sandbox", "plugin", "canvas", "store", "client"]),
     ("config", &["task", "protocol", "sandbox", "plugin", "store", "client", "worker"]),
     ("commands", &["task", "protocol", "sandbox", "plugin", "store", "client", "worker", "config"]),
 ];

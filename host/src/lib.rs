@@ -7,6 +7,7 @@
 //! - [`protocol`]: Celery's wire format; bytes to words and back. No I/O.
 //! - [`sandbox`]: compiles and runs WebAssembly; the only room that knows wasmtime.
 //! - [`plugin`]: which `.wasm` file answers which task name, kept up to date while files change.
+//! - [`canvas`]: what is sent once a task has ended: chains, groups, chords, links. No I/O.
 //! - [`store`]: what must outlive a process: queues, deliveries, results. The only room that knows Redis.
 //! - [`client`]: sends a task and awaits its result; asks workers and collects their replies.
 //! - [`worker`]: takes messages, runs tasks, records results; the life of a task is `worker/execute.rs`.
@@ -23,6 +24,7 @@
 //!   then the delivery goes back.
 //! - Every run gets a fresh instance; nothing of it survives.
 
+pub mod canvas;
 pub mod client;
 pub mod commands;
 pub mod config;

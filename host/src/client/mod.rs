@@ -1,6 +1,6 @@
 //! Sends tasks and reads their results, and steers workers, as Celery's client does.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use crate::{
     protocol::{
@@ -63,17 +63,8 @@ impl Client {
 
     /// Puts a task on its queue.
     pub async fn send(&self, submission: &Submission) -> Result<(), ClientError> {
-        let tag = uuid::Uuid::new_v4().to_string();
-        let host = hostname::get().unwrap_or_default();
-        let origin = format!("gen{}@{}", std::process::id(), host.to_string_lossy());
-        let message = message::encode(submission, &tag, &origin);
         // An eta stands in the message: whoever takes it first, perhaps a Python worker, sees to it.
-        let publication = Publication {
-            queue: submission.queue.clone(),
-            priority: submission.priority,
-            due: None,
-            message: message.into(),
-        };
+        let publication = Publication { due: None, ..publication(submission) };
         Ok(self.store.broker.publish(&[publication]).await?)
     }
 
@@ -103,6 +94,21 @@ impl Client {
             None => end.await?,
         };
         decode(id, &text)
+    }
+}
+
+/// The message that a task becomes. One with an eta waits for it in the store.
+pub fn publication(submission: &Submission) -> Publication {
+    static ORIGIN: LazyLock<String> = LazyLock::new(|| {
+        let host = hostname::get().unwrap_or_default();
+        format!("gen{}@{}", std::process::id(), host.to_string_lossy())
+    });
+    let tag = uuid::Uuid::new_v4().to_string();
+    Publication {
+        queue: submission.queue.clone(),
+        priority: submission.priority,
+        due: submission.eta,
+        message: message::encode(submission, &tag, &ORIGIN).into(),
     }
 }
 

@@ -32,6 +32,10 @@ pub(super) struct WorkerArgs {
     #[arg(short = 'n', long, value_name = "NAME", default_value = "celery@%h")]
     pub hostname: String,
 
+    /// Where workflows send tasks that say nothing of a queue, as Celery's task_default_queue
+    #[arg(long, value_name = "NAME", default_value = "celery")]
+    default_queue: QueueName,
+
     /// Stop every task after this many seconds; its plugin or message can only ask for less
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = config::seconds)]
     time_limit: Duration,
@@ -167,6 +171,7 @@ impl WorkerArgs {
             park: Duration::from_secs(self.park_unknown),
             most_deaths: self.max_worker_deaths,
             messages: MessageLimits { bytes: self.max_message_size, ..MessageLimits::default() },
+            default_queue: self.default_queue.clone(),
         }
     }
 }

@@ -16,6 +16,6 @@ pub mod result;
 
 mod envelope;
 mod scan;
-mod time;
+pub mod time;
 
 pub use envelope::Unreadable;

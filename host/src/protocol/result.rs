@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use super::time;
-use crate::task::{Exception, Failure, Json, Outcome, Request, State, TaskId};
+use crate::task::{Exception, Failure, Json, Outcome, Request, SharedJson, State, TaskId};
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +24,8 @@ pub struct Meta<'a> {
     pub result: MetaResult<'a>,
     /// Readable text, in the form of a Python traceback.
     pub traceback: Option<&'a str>,
+    /// The results of what it sent, each as Celery writes them (celery-protocol.md, 4.2).
+    pub children: &'a [SharedJson],
     /// When it reached its final state; nothing while it has not.
     pub date_done: Option<Timestamp>,
     /// The group it is part of.
@@ -57,7 +59,7 @@ pub fn encode(meta: &Meta<'_>) -> String {
             MetaResult::Null => ResultText::Null(()),
         },
         traceback: meta.traceback,
-        children: [],
+        children: meta.children,
         date_done: meta.date_done.map(time::write),
         group_id: meta.group_id.map(TaskId::as_str),
         parent_id: meta.parent_id.map(TaskId::as_str),
@@ -69,11 +71,12 @@ pub fn encode(meta: &Meta<'_>) -> String {
 /// Writes what a running task says of its progress, under a state of its own.
 pub fn of_progress(id: &TaskId, state: &State, meta: &RawValue) -> String {
     let result = MetaResult::Value(meta);
-    encode(&Meta { id, state, result, traceback: None, date_done: None, group_id: None, parent_id: None })
+    let (traceback, children) = (None, &[][..]);
+    encode(&Meta { id, state, result, traceback, children, date_done: None, group_id: None, parent_id: None })
 }
 
-/// Writes the result of a task that has ended.
-pub fn of_outcome(request: &Request, outcome: &Outcome, now: Timestamp) -> String {
+/// Writes the result of a task that has ended, having sent those of which `children` are the results.
+pub fn of_outcome(request: &Request, outcome: &Outcome, children: &[SharedJson], now: Timestamp) -> String {
     let (result, traceback) = match outcome {
         Outcome::Success(value) => (MetaResult::Value(value), None),
         Outcome::Failure(failure) => {
@@ -86,6 +89,7 @@ pub fn of_outcome(request: &Request, outcome: &Outcome, now: Timestamp) -> Strin
         state: &outcome.state(),
         result,
         traceback,
+        children,
         date_done: Some(now),
         group_id: request.group_id.as_ref(),
         parent_id: request.parent_id.as_ref(),
@@ -99,6 +103,7 @@ pub fn of_retry(request: &Request, failure: &Failure) -> String {
         state: &State::Retry,
         result: MetaResult::Exception(&failure.exception),
         traceback: failure.traceback.as_deref(),
+        children: &[],
         date_done: None,
         group_id: request.group_id.as_ref(),
         parent_id: request.parent_id.as_ref(),
@@ -112,6 +117,7 @@ pub fn of_failure(id: &TaskId, exception: &Exception, now: Timestamp) -> String 
         state: &State::Failure,
         result: MetaResult::Exception(exception),
         traceback: None,
+        children: &[],
         date_done: Some(now),
         group_id: None,
         parent_id: None,
@@ -123,8 +129,7 @@ struct Text<'a> {
     status: &'a str,
     result: ResultText<'a>,
     traceback: Option<&'a str>,
-    /// What the task sent; ours send nothing.
-    children: [(); 0],
+    children: &'a [SharedJson],
     date_done: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     group_id: Option<&'a str>,
@@ -174,7 +179,7 @@ pub fn decode(text: &str) -> Result<StoredMeta, InvalidMeta> {
     let stored: StoredText<'_> = serde_json::from_str(text)?;
     let state = State::from(stored.status.as_str());
     let exception = match state {
-        State::Failure | State::Retry | State::Revoked => exception(stored.result),
+        State::Failure | State::Retry | State::Revoked => exception_of(stored.result),
         _ => None,
     };
     Ok(StoredMeta {
@@ -189,7 +194,7 @@ pub fn decode(text: &str) -> Result<StoredMeta, InvalidMeta> {
 
 /// Reads an exception as Celery's clients do: without a module it is one of Celery's own making, and its message may be one
 /// text instead of a list.
-fn exception(result: &RawValue) -> Option<Exception> {
+pub fn exception_of(result: &RawValue) -> Option<Exception> {
     let stored: StoredException = serde_json::from_str(result.get()).ok()?;
     let args = match stored.exc_message {
         Some(Value::Array(args)) => args,

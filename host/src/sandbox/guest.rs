@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtxView, WasiView, p1::WasiP1Ctx};
 
-use super::{Call, Options, ProgressSink, TimeLimits, limiter::Limiter, output::Capture, wasi};
+use super::{Call, Options, Outbox, ProgressSink, TimeLimits, limiter::Limiter, output::Capture, wasi};
 use crate::task::{Asked, Request};
 
 /// The state of one run's store.
@@ -24,6 +24,7 @@ pub(super) struct Guest {
     pub(super) limiter: Limiter,
     pub(super) request: Arc<Request>,
     pub(super) progress: ProgressSink,
+    pub(super) outbox: Arc<dyn Outbox>,
     pub(super) deadlines: Deadlines,
     /// What becomes of its message if it fails; the last thing it asked for.
     pub(super) asked: Option<Asked>,
@@ -57,6 +58,7 @@ impl Guest {
             limiter: Limiter::new(options.memory),
             request: call.request,
             progress: call.progress,
+            outbox: call.outbox,
             deadlines,
             asked: None,
             listens,

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 use wasmtime::component::{HasSelf, Linker};
 
 use super::{convert, guest::Guest};
-use crate::task::{Asked, LONGEST_DELAY};
-use bindings::host::tasks::{context, delivery, progress, types};
+use crate::task::{Asked, LONGEST_DELAY, SharedJson};
+use bindings::host::tasks::{context, delivery, progress, types, workflow};
 
 /// The traits that wasmtime makes out of the WIT files.
 mod bindings {
@@ -72,6 +72,25 @@ impl delivery::Host for Guest {
 
     fn reject(&mut self, requeue: bool) {
         self.asked = Some(Asked::Reject { requeue });
+    }
+}
+
+impl workflow::Host for Guest {
+    fn send(&mut self, signature: String) -> Result<String, String> {
+        let signature = self.signature(&signature)?;
+        self.outbox.send(signature)
+    }
+
+    fn replace(&mut self, signature: String) -> Result<(), String> {
+        let signature = self.signature(&signature)?;
+        self.outbox.replace(signature)
+    }
+}
+
+impl Guest {
+    fn signature(&self, text: &str) -> Result<SharedJson, String> {
+        let json = convert::json_text(text, self.largest_value).map_err(|exception| exception.message())?;
+        Ok(json.into())
     }
 }
 

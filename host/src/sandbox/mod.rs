@@ -44,7 +44,7 @@ pub use output::Output;
 pub use program::{Function, Program, Shape};
 pub use signature::{Param, Signature, Skipped};
 
-use crate::task::{Asked, Json, Outcome, Request};
+use crate::task::{Asked, Json, Outcome, Request, SharedJson};
 
 /// Where WebAssembly is compiled and run: an engine and room for a number of instances. Cheap to clone.
 #[derive(Clone)]
@@ -158,6 +158,17 @@ pub struct Call {
     pub limits: TimeLimits,
     /// Where its progress goes.
     pub progress: ProgressSink,
+    /// Where what it sends goes.
+    pub outbox: Arc<dyn Outbox>,
+}
+
+/// Takes what a run sends: nothing is sent before it has succeeded.
+pub trait Outbox: Send + Sync {
+    /// Adds a call, given as one of Celery's signatures; answers the id of its result, or why it cannot be made.
+    fn send(&self, signature: SharedJson) -> Result<String, String>;
+
+    /// Puts a call in the place of the task that runs, or says why not.
+    fn replace(&self, signature: SharedJson) -> Result<(), String>;
 }
 
 /// Time limits of one run.

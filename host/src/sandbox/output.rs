@@ -27,6 +27,20 @@ pub struct Output {
     pub dropped: u64,
 }
 
+/// The most of the output of several runs that is kept, in bytes.
+const LONGEST_OF_SEVERAL: usize = 64 << 10;
+
+impl Output {
+    /// Adds what was written after this. Of very much only the end is kept.
+    pub fn append(&mut self, later: &Self) {
+        self.tail.push_str(&later.tail);
+        self.dropped += later.dropped;
+        let begin = self.tail.ceil_char_boundary(self.tail.len().saturating_sub(LONGEST_OF_SEVERAL));
+        self.dropped += begin as u64;
+        self.tail.drain(..begin);
+    }
+}
+
 /// Takes what is written and keeps the last bytes of it. Clones write to the same place.
 #[derive(Clone)]
 pub(super) struct Capture {

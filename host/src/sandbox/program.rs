@@ -103,6 +103,11 @@ impl Program {
         &self.loaded.digest
     }
 
+    /// The largest result of a call, as JSON, in bytes.
+    pub fn largest_result(&self) -> usize {
+        self.loaded.sandbox.options.result
+    }
+
     /// What kind of file it was.
     pub fn shape(&self) -> Shape {
         self.loaded.contents.shape

@@ -205,6 +205,19 @@ impl Loaded {
 }
 
 impl Run {
+    /// A run in which nothing has happened.
+    pub fn of_nothing() -> Self {
+        Self::new(Outcome::Success(serde_json::value::RawValue::NULL.to_owned()))
+    }
+
+    /// Adds what another run took, and what it wrote.
+    pub fn add(&mut self, run: &Self) {
+        self.wall += run.wall;
+        self.cpu += run.cpu;
+        self.peak_memory = self.peak_memory.max(run.peak_memory);
+        self.output.append(&run.output);
+    }
+
     /// A run that ended before it began.
     fn new(outcome: Outcome) -> Self {
         Self {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::Cause;
-use crate::task::{QueueName, State, TaskId, TaskName};
+use crate::task::{GroupChange, QueueName, State, TaskId, TaskName};
 
 /// A message to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +57,10 @@ pub struct Tag(pub Arc<str>);
 pub struct Settlement {
     /// The delivery.
     pub tag: Tag,
-    /// What to store as the task's result, if anything.
-    pub result: Option<StoredResult>,
+    /// What to store as results, if anything: the task's own, and those of others that wait for it in vain.
+    pub results: Vec<StoredResult>,
+    /// What becomes known of groups, in order.
+    pub groups: Vec<(TaskId, GroupChange)>,
     /// What to send.
     pub sends: Vec<Publication>,
     /// What becomes of the message.

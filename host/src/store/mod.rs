@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::task::{QueueName, TaskId, TaskName};
 
 mod bus;
+mod chords;
 #[cfg(test)]
 mod conformance;
 mod dead_letter;
@@ -22,6 +23,7 @@ mod revocation;
 pub mod sqlite;
 
 pub use bus::{Broadcast, Bus, Heard, Inbox, Listener, Topic};
+pub use chords::{Chords, Finish};
 pub use dead_letter::{Cause, DeadLetter, DeadLetters};
 pub use delivery::{Delivery, Fate, Publication, Settled, Settlement, StoredResult, Tag, Taken};
 pub use error::StoreError;
@@ -34,6 +36,8 @@ pub struct Store {
     pub broker: Arc<dyn Broker>,
     /// Messages that were given up.
     pub dead_letters: Arc<dyn DeadLetters>,
+    /// Chords whose parts have all ended.
+    pub chords: Arc<dyn Chords>,
     /// Tasks that must not run.
     pub revocations: Arc<dyn Revocations>,
     /// Results.
@@ -80,6 +84,7 @@ impl Store {
                 backend_address: sqlite.address(),
                 broker: sqlite.clone(),
                 dead_letters: sqlite.clone(),
+                chords: sqlite.clone(),
                 revocations: sqlite.clone(),
                 bus: sqlite.clone(),
                 backend: sqlite,
@@ -96,6 +101,7 @@ impl Store {
             backend_address: redis.backend_address(),
             broker: redis.clone(),
             dead_letters: redis.clone(),
+            chords: redis.clone(),
             revocations: redis.clone(),
             bus: redis.clone(),
             backend: redis,

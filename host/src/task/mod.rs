@@ -4,6 +4,7 @@ mod asked;
 mod builtins;
 mod decide;
 mod exception;
+mod group;
 mod name;
 mod options;
 mod outcome;
@@ -13,6 +14,7 @@ mod retry;
 pub use asked::{Asked, LONGEST_DELAY};
 pub use decide::{Disposition, decide};
 pub use exception::Exception;
+pub use group::{ChordPart, CompleteChord, GroupChange};
 pub use name::{InvalidName, QueueName, TaskId, TaskName};
 pub use options::TaskOptions;
 pub use outcome::{Failure, Outcome, State};
@@ -22,3 +24,6 @@ pub use retry::RetryPolicy;
 /// JSON text that is known to be well formed. Kept as text, so that what a caller sent reaches the guest unchanged:
 /// integers of any size, floats to the last digit, the order of keys.
 pub type Json = Box<serde_json::value::RawValue>;
+
+/// The same where it is in several places at once: every part of a chord carries the whole body.
+pub type SharedJson = std::sync::Arc<serde_json::value::RawValue>;

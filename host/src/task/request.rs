@@ -37,6 +37,10 @@ pub struct Request {
     pub parent_id: Option<TaskId>,
     /// The group or chord it is part of.
     pub group_id: Option<TaskId>,
+    /// Where in the group it is.
+    pub group_index: Option<i64>,
+    /// How often a task has handed its place to another before this one had it.
+    pub replaced_task_nesting: u32,
     /// 0 to 9, 0 the most urgent.
     pub priority: u8,
     /// Whether the message was delivered before and came back.

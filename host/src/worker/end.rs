@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    fail_point,
+    canvas::Follow,
+    client, fail_point,
     protocol::{repr, result},
-    store::{Cause, Fate, Publication, Settled, Settlement, StoredResult, Tag},
+    store::{Cause, Fate, Finish, Publication, Settled, Settlement, StoredResult, Tag},
     task::{Exception, Failure, Outcome, Request, State, TaskId, TaskName},
 };
 
@@ -19,6 +20,8 @@ pub(super) enum End {
     GivenUp { request: Arc<Request>, failure: Failure, attempts: u32 },
     /// The task failed and is sent again.
     Retried { request: Arc<Request>, failure: Failure, eta: Timestamp, again: Publication },
+    /// The task has handed its place to another.
+    Replaced { request: Arc<Request> },
     /// The task wants nothing to be known of it.
     Ignored { request: Arc<Request> },
     /// The task wants to be run by somebody else, or later.
@@ -27,8 +30,8 @@ pub(super) enum End {
     Refused { id: Option<TaskId>, task: Option<TaskName>, exception: Option<Exception>, reason: String },
     /// The task is not to be run before this time.
     Delayed { request: Arc<Request>, until: Timestamp },
-    /// No plugin offers the task yet.
-    Parked { request: Arc<Request>, until: Timestamp, message: Vec<u8> },
+    /// No plugin offers this task yet, which the message needs.
+    Parked { request: Arc<Request>, task: TaskName, until: Timestamp, message: Vec<u8> },
     /// The worker is shutting down and the task has not ended.
     Interrupted { request: Arc<Request> },
     /// The message was given to another worker meanwhile.
@@ -47,16 +50,18 @@ impl End {
         Self::GivenUp { request, failure, attempts }
     }
 
-    /// What is committed: the result, what is sent, and what becomes of the message. Nothing if it is not ours any more.
-    pub fn settlement(&self, tag: Tag) -> Option<Settlement> {
+    /// What is committed: the result, what comes after it, and what becomes of the message. Nothing if it is not ours any
+    /// more.
+    pub fn settlement(&self, tag: Tag, follow: Follow) -> Option<Settlement> {
         let now = Timestamp::now();
         let (result, fate) = match self {
             Self::Finished { request, outcome, .. } => {
-                let result = result::of_outcome(request, outcome, now);
+                let result = result::of_outcome(request, outcome, &follow.children, now);
                 (stored(request, outcome.state(), result), Fate::Acknowledge)
             }
             Self::GivenUp { request, failure, attempts } => {
-                let result = result::of_outcome(request, &Outcome::Failure(failure.clone()), now);
+                let outcome = Outcome::Failure(failure.clone());
+                let result = result::of_outcome(request, &outcome, &follow.children, now);
                 let cause = Cause {
                     task_id: Some(request.id.clone()),
                     task: Some(request.task.clone()),
@@ -80,33 +85,34 @@ impl End {
                 let cause = Cause { task_id, task, reason: reason.clone(), traceback: None, attempts: 1 };
                 (None, Fate::DeadLetter(Box::new(cause)))
             }
-            Self::Ignored { .. } => (None, Fate::Acknowledge),
+            Self::Replaced { .. } | Self::Ignored { .. } => (None, Fate::Acknowledge),
             Self::Requeued { .. } => (None, Fate::Requeue),
             Self::Delayed { until, .. } => (None, Fate::Delay(*until)),
-            Self::Parked { request, until, message } => {
-                let (task, message) = (request.task.clone(), message.clone().into());
+            Self::Parked { task, until, message, .. } => {
+                let (task, message) = (task.clone(), message.clone().into());
                 (None, Fate::Park { task, until: *until, message })
             }
             Self::Interrupted { .. } => (None, Fate::Restore),
             Self::Lost { .. } => return None,
         };
-        let sends = match self {
-            Self::Retried { again, .. } => vec![again.clone()],
-            _ => Vec::new(),
-        };
-        Some(Settlement { tag, result, sends, fate })
+        let mut settlement = with(follow, tag, fate);
+        settlement.results.splice(0..0, result);
+        if let Self::Retried { again, .. } = self {
+            settlement.sends.push(again.clone());
+        }
+        Some(settlement)
     }
 
     /// What is committed instead when the store refuses the settlement for good: the message is kept, with what the store
     /// said.
-    pub fn refused_by_store(&self, tag: Tag, why: &str) -> Settlement {
+    pub fn refused_by_store(&self, tag: Tag, why: &str, follow: Follow) -> Settlement {
         let (task_id, task) = match self.request() {
             Some(request) => (Some(request.id.clone()), Some(request.task.clone())),
             None => (None, None),
         };
         let reason = format!("the store refused the end of the task: {why}");
         let cause = Cause { task_id, task, reason, traceback: None, attempts: 1 };
-        Settlement { tag, result: None, sends: Vec::new(), fate: Fate::DeadLetter(Box::new(cause)) }
+        with(follow, tag, Fate::DeadLetter(Box::new(cause)))
     }
 
     fn request(&self) -> Option<&Arc<Request>> {
@@ -114,6 +120,7 @@ impl End {
             Self::Finished { request, .. }
             | Self::GivenUp { request, .. }
             | Self::Retried { request, .. }
+            | Self::Replaced { request }
             | Self::Ignored { request }
             | Self::Requeued { request }
             | Self::Delayed { request, .. }
@@ -159,6 +166,7 @@ impl End {
             Self::Retried { failure, eta, .. } => {
                 tracing::info!("{name} retry at {eta}: {}", repr::exception(&failure.exception));
             }
+            Self::Replaced { .. } => tracing::info!("{name} replaced by another task"),
             Self::Ignored { .. } => tracing::info!("{name} ignored"),
             Self::Requeued { .. } => tracing::info!("{name} rejected, and goes to the end of its queue"),
             Self::Refused { id: Some(id), reason, .. } => {
@@ -188,6 +196,22 @@ impl End {
 fn told(failure: &Failure) -> String {
     let traceback = failure.traceback.as_deref().unwrap_or("");
     format!("{}\n{traceback}", repr::exception(&failure.exception))
+}
+
+/// A settlement with what comes after an end, but without the task's own result.
+fn with(follow: Follow, tag: Tag, fate: Fate) -> Settlement {
+    let Finish { results, groups, sends } = finish(follow);
+    Settlement { tag, results, groups, sends, fate }
+}
+
+/// What comes after an end, as the store takes it.
+pub(super) fn finish(follow: Follow) -> Finish {
+    let result = |(id, state, meta)| StoredResult { id, state, meta };
+    Finish {
+        results: follow.results.into_iter().map(result).collect(),
+        groups: follow.groups,
+        sends: follow.sends.iter().map(client::publication).collect(),
+    }
 }
 
 fn stored(request: &Request, state: State, meta: String) -> Option<StoredResult> {

@@ -13,9 +13,12 @@ use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 use super::{
     Worker,
     end::End,
+    follow::{self, Life},
     running::{Hold, Stop},
+    work::{NotHere, Work},
 };
 use crate::{
+    canvas::Follow,
     fail_point,
     plugin::Entry,
     protocol::{
@@ -23,8 +26,8 @@ use crate::{
         repr, result,
     },
     sandbox::{Call, ProgressSink, Run, TimeLimits},
-    store::{Delivery, Publication, Settled, StoredResult},
-    task::{Disposition, Exception, Failure, Outcome, Request, State, TaskId, decide},
+    store::{Delivery, Publication, Settled, Settlement, StoredResult, Tag},
+    task::{Disposition, Exception, Failure, Outcome, Request, State, TaskId, TaskName, decide},
 };
 
 /// Runs the task that a message asks for and settles the delivery. Every path through here ends in a settlement, but
@@ -38,14 +41,11 @@ pub(super) async fn execute(worker: Arc<Worker>, delivery: Delivery, slot: Owned
     let known = OnceLock::new();
     let life = async {
         let end = live(&worker, delivery, &known).await;
-        (end.settlement(tag.clone()), end)
+        settlement(&worker, &tag, end, known.get())
     };
     let (settlement, end) = match AssertUnwindSafe(life).catch_unwind().await {
         Ok(settled) => settled,
-        Err(_) => {
-            let end = panicked(known.into_inner());
-            (end.settlement(tag.clone()), end)
-        }
+        Err(_) => settlement(&worker, &tag, panicked(known.get()), known.get()),
     };
     fail_point::reach("task:ended");
     let Some(settlement) = settlement else { return end.report(None) };
@@ -54,23 +54,41 @@ pub(super) async fn execute(worker: Arc<Worker>, delivery: Delivery, slot: Owned
     let settled = answer.await.ok();
     fail_point::reach("task:settled");
     if let Some(Settled::Refused(why)) = &settled {
-        // Should even this be refused, the message stays held, and is found again when this worker has ended.
-        let _ = worker.settler.submit(end.refused_by_store(tag, why)).await.await;
+        give_up(&worker, &tag, &end, known.get(), why).await;
     }
     end.report(settled);
 }
 
+/// What is committed for an end: with all that comes after it.
+fn settlement(worker: &Worker, tag: &Tag, end: End, life: Option<&Life>) -> (Option<Settlement>, End) {
+    let (end, follow) = follow::after(worker, end, life);
+    (end.settlement(tag.clone(), follow), end)
+}
+
+/// The store will never take how a task ended: whoever waits for it is told of that, if the store takes as much, and its
+/// message is kept. Should even this be refused, the message stays held, and is found again when this worker has ended.
+async fn give_up(worker: &Worker, tag: &Tag, end: &End, life: Option<&Life>, why: &str) {
+    for follow in [follow::refused(worker, life, why), Follow::default()] {
+        let given_up = end.refused_by_store(tag.clone(), why, follow);
+        match worker.settler.submit(given_up).await.await {
+            Ok(Settled::Refused(_)) => {}
+            _ => return,
+        }
+    }
+}
+
 /// From message to end, without settling. The request is put into `known` as soon as it is read.
-async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Arc<Request>>) -> End {
-    let request = match message::decode(&delivery.message, &worker.options.messages) {
-        Ok(request) => known.get_or_init(|| Arc::new(request)).clone(),
+async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Life>) -> End {
+    let life = match message::decode(&delivery.message, &worker.options.messages) {
+        Ok(request) => known.get_or_init(|| Life::begin(request)),
         Err(refusal) => return refused(refusal),
     };
+    let request = life.request.clone();
     fail_point::reach("task:decoded");
     tracing::info!("Task {}[{}] received", request.task, request.id);
 
     let refusal =
-        expired(worker, &request).or_else(|| revoked(worker, &request)).or_else(|| unsupported(&request));
+        expired(worker, &request).or_else(|| revoked(worker, &request)).or_else(|| life.cannot_go_on());
     if let Some(outcome) = refusal {
         return End::without_run(request, outcome);
     }
@@ -78,11 +96,14 @@ async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Arc<Req
         fail_point::reach("delay:before");
         return End::Delayed { request, until };
     }
-    let Some(entry) = worker.registry.find(&request.task) else {
-        return unknown(worker, &delivery, request);
+    let work = match Work::of(worker, life) {
+        Ok(work) => work,
+        Err(NotHere::Ended(outcome)) => return End::without_run(request, outcome),
+        Err(NotHere::Unknown(task)) => return unknown(worker, &delivery, request, task),
     };
-    let request = with_options(&entry, request);
-    let _alone = match admit(worker, &entry, &delivery, &request).await {
+    let Work { entry, .. } = &work;
+    let request = with_options(entry, request);
+    let _alone = match admit(worker, entry, &delivery, &request).await {
         Ok(alone) => alone,
         Err(end) => return end,
     };
@@ -93,7 +114,7 @@ async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Arc<Req
         return End::without_run(request, outcome);
     }
     fail_point::reach("run:before");
-    let run = match run(worker, &entry, &request, hold).await {
+    let run = match run(worker, &work, life, &request, hold).await {
         Ok(run) => run,
         Err(end) => {
             fail_point::reach("run:interrupted");
@@ -103,7 +124,7 @@ async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Arc<Req
     fail_point::reach("run:after");
     worker.processed.fetch_add(1, Ordering::Relaxed);
     log_output(&request, &run);
-    conclude(worker, &entry, &delivery, request, run)
+    conclude(worker, entry, &delivery, request, run)
 }
 
 /// The request as its plugin wants it run.
@@ -157,17 +178,20 @@ async fn admit<'w>(
 /// Runs the function, unless it is stopped from outside.
 async fn run(
     worker: &Arc<Worker>,
-    entry: &Entry,
+    work: &Work,
+    life: &Life,
     request: &Arc<Request>,
     mut hold: Hold<'_>,
 ) -> Result<Run, End> {
+    let entry = &work.entry;
     let call = Call {
         request: request.clone(),
         limits: limits(worker, entry, request),
         progress: progress_sink(worker.clone(), request.id.clone()),
+        outbox: life.outbox(),
     };
     tokio::select! {
-        run = entry.plugin.program.run(entry.function, call) => Ok(run),
+        run = work.run(call) => Ok(run),
         stop = hold.stopped() => Err(match stop {
             Stop::Lost => End::Lost { request: request.clone() },
             Stop::Terminated => End::without_run(request.clone(), Outcome::Revoked(revocation("terminated"))),
@@ -242,24 +266,14 @@ fn revocation(why: &str) -> Exception {
     Exception::new("celery.exceptions", "TaskRevokedError", vec![why.into()])
 }
 
-/// A task that is one of several is refused while only single tasks are understood: run alone it would look done, and
-/// the others would never come.
-fn unsupported(request: &Request) -> Option<Outcome> {
-    let part = message::canvas_part(&request.embed)?;
-    let text = format!("host does not run canvases yet, and this message has a {part}; send the task alone");
-    let exception = Exception::builtin("NotImplementedError", text);
-    Some(Outcome::Failure(Failure::without_traceback(exception)))
-}
-
-/// A message for a task that no plugin offers waits for one that does, but not for ever.
-fn unknown(worker: &Worker, delivery: &Delivery, request: Arc<Request>) -> End {
+/// A message for which no plugin offers `task` waits for one that does, but not for ever.
+fn unknown(worker: &Worker, delivery: &Delivery, request: Arc<Request>, task: TaskName) -> End {
     let now = worker.clock.now();
     let until = request.notes.parked_until.unwrap_or_else(|| worker.clock.after(worker.options.park));
     match message::mark_parked(&delivery.message, until) {
-        Some(message) if until > now => End::Parked { request, until, message },
+        Some(message) if until > now => End::Parked { request, task, until, message },
         _ => {
-            let exception =
-                Exception::new("celery.exceptions", "NotRegistered", vec![request.task.as_str().into()]);
+            let exception = Exception::new("celery.exceptions", "NotRegistered", vec![task.as_str().into()]);
             End::given_up(request, Failure::without_traceback(exception))
         }
     }
@@ -280,13 +294,13 @@ fn lost_its_worker(request: Arc<Request>) -> End {
 }
 
 /// A panic in the host ends the one task it happened in.
-fn panicked(request: Option<Arc<Request>>) -> End {
+fn panicked(life: Option<&Life>) -> End {
     let text = "the worker failed inside while it ran this task; this is a bug in host";
-    match request {
-        Some(request) => {
+    match life {
+        Some(life) => {
             let exception = Exception::builtin("SystemError", text);
             let outcome = Outcome::Failure(Failure::without_traceback(exception));
-            End::without_run(request, outcome)
+            End::without_run(life.request.clone(), outcome)
         }
         None => End::Refused { id: None, task: None, exception: None, reason: text.to_owned() },
     }

@@ -1,6 +1,7 @@
 //! The worker: takes messages, runs tasks, records results.
 //!
 //! - `execute`: the life of one task, top to bottom. `end`: how it can end, and what is committed then.
+//! - `work`: what a message needs done. `follow`, `chords`: what comes after a task, and after the last part of a chord.
 //! - `running`: what runs now, and stopping it. `revoked`: what must not run.
 //! - `parking`: messages that wait for a plugin. `clock`: the store's time.
 //! - `settle`: commits results and acknowledgements, many in one round trip.
@@ -36,9 +37,11 @@ use crate::{
     task::QueueName,
 };
 
+mod chords;
 mod clock;
 mod end;
 mod execute;
+mod follow;
 mod lease;
 mod outage;
 mod parking;
@@ -46,6 +49,7 @@ mod revoked;
 mod running;
 mod settle;
 mod shutdown;
+mod work;
 
 use clock::Clock;
 use lease::Lease;
@@ -74,6 +78,8 @@ pub struct Options {
     pub most_deaths: u32,
     /// What messages are accepted.
     pub messages: MessageLimits,
+    /// Where tasks are sent that say nothing of a queue.
+    pub default_queue: QueueName,
 }
 
 /// A worker with all its parts.
@@ -194,15 +200,16 @@ impl Worker {
     }
 
     /// Starts what a worker cannot be without.
-    fn start_services(self: &Arc<Self>, commits: Commits) -> [JoinHandle<()>; 5] {
+    fn start_services(self: &Arc<Self>, commits: Commits) -> [JoinHandle<()>; 6] {
         let commits = commits.run(self.store.broker.clone(), self.shutdown.clone());
-        let [beating, restoring, revoking, releasing] = std::array::from_fn(|_| self.clone());
+        let [beating, restoring, revoking, releasing, finishing] = std::array::from_fn(|_| self.clone());
         [
             tokio::spawn(essential(commits)),
             tokio::spawn(essential(async move { lease::beat(&beating).await })),
             tokio::spawn(essential(async move { lease::restore(&restoring).await })),
             tokio::spawn(essential(async move { revoked::follow(&revoking).await })),
             tokio::spawn(essential(async move { parking::release(&releasing).await })),
+            tokio::spawn(essential(async move { chords::follow(&finishing).await })),
         ]
     }
 

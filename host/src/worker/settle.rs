@@ -77,7 +77,7 @@ impl Commits {
     /// Waits for a settlement and adds what else is there.
     async fn next_batch(&mut self) -> Option<Vec<Waiting>> {
         let size =
-            |(settlement, _): &Waiting| settlement.result.as_ref().map_or(0, |result| result.meta.len());
+            |(settlement, _): &Waiting| settlement.results.iter().map(|result| result.meta.len()).sum::<usize>();
         let first = self.waiting.recv().await?;
         let mut bytes = size(&first);
         let mut batch = vec![first];

@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use indexmap::IndexMap;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Number;
 
 use crate::{
     protocol::{repr, time},
-    task::{Json, Limits, QueueName, TaskId, TaskName},
+    task::{Json, Limits, QueueName, SharedJson, TaskId, TaskName},
 };
 
 /// A task to be sent.
@@ -46,6 +47,45 @@ pub struct Submission {
     pub parent_id: Option<TaskId>,
     /// The group it is part of.
     pub group_id: Option<TaskId>,
+    /// Where in the group it is.
+    pub group_index: Option<i64>,
+    /// The name to show instead of `task`.
+    pub shadow: Option<String>,
+    /// How often a task has handed its place to another before this one had it.
+    pub replaced_task_nesting: u32,
+    /// The names of its stamps, as its sender wrote them.
+    pub stamped_headers: Option<SharedJson>,
+    /// Its stamps.
+    pub stamps: IndexMap<String, SharedJson>,
+    /// Headers of the sender's own. None of Celery's is replaced by them.
+    pub headers: IndexMap<String, SharedJson>,
+    /// What is to be called when it has ended.
+    pub embed: Embed,
+}
+
+/// What is to be called when a task has ended, as JSON (celery-protocol.md, 1.3).
+#[derive(Debug, Clone, Default)]
+pub struct Embed {
+    /// With its result.
+    pub callbacks: Option<SharedJson>,
+    /// When it has failed.
+    pub errbacks: Option<SharedJson>,
+    /// The rest of its chain, the next at the end.
+    pub chain: Option<SharedJson>,
+    /// The body of the chord that it is a part of.
+    pub chord: Option<SharedJson>,
+}
+
+impl Embed {
+    /// As Python's clients write it.
+    fn text(&self) -> String {
+        let text = |part: &Option<SharedJson>| part.as_ref().map_or("null", |part| part.get()).to_owned();
+        let [callbacks, errbacks, chain, chord] =
+            [&self.callbacks, &self.errbacks, &self.chain, &self.chord].map(text);
+        format!(
+            r#"{{"callbacks": {callbacks}, "errbacks": {errbacks}, "chain": {chain}, "chord": {chord}}}"#
+        )
+    }
 }
 
 impl Submission {
@@ -66,14 +106,30 @@ impl Submission {
             ignore_result: false,
             parent_id: None,
             group_id: None,
+            group_index: None,
+            shadow: None,
+            replaced_task_nesting: 0,
+            stamped_headers: None,
+            stamps: IndexMap::new(),
+            headers: IndexMap::new(),
+            embed: Embed::default(),
         }
+    }
+
+    /// About how many bytes its message has.
+    pub fn size(&self) -> usize {
+        let Embed { callbacks, errbacks, chain, chord } = &self.embed;
+        let embed: usize =
+            [callbacks, errbacks, chain, chord].into_iter().flatten().map(|part| part.get().len()).sum();
+        // What base64 adds, and the envelope.
+        (self.args.get().len() + self.kwargs.get().len() + embed) / 3 * 4 + 1_000
     }
 }
 
 /// Writes the message. `delivery_tag` must be new for each; `origin` tells who sends it, as `gen<pid>@<host>`.
 pub fn encode(submission: &Submission, delivery_tag: &str, origin: &str) -> Vec<u8> {
     let Submission { id, args, kwargs, .. } = submission;
-    let embed = r#"{"callbacks": null, "errbacks": null, "chain": null, "chord": null}"#;
+    let embed = submission.embed.text();
     let envelope = Envelope {
         body: STANDARD.encode(format!("[{args}, {kwargs}, {embed}]")),
         content_encoding: "utf-8",
@@ -82,11 +138,11 @@ pub fn encode(submission: &Submission, delivery_tag: &str, origin: &str) -> Vec<
             lang: "py",
             task: submission.task.as_str(),
             id: id.as_str(),
-            shadow: None,
+            shadow: submission.shadow.as_deref(),
             eta: submission.eta.map(time::write),
             expires: submission.expires.map(time::write),
             group: submission.group_id.as_ref().map(TaskId::as_str),
-            group_index: None,
+            group_index: submission.group_index,
             retries: submission.retries,
             timelimit: [submission.limits.hard.map(seconds), submission.limits.soft.map(seconds)],
             root_id: submission.root_id.as_str(),
@@ -95,9 +151,10 @@ pub fn encode(submission: &Submission, delivery_tag: &str, origin: &str) -> Vec<
             kwargsrepr: repr::value(kwargs),
             origin,
             ignore_result: submission.ignore_result,
-            replaced_task_nesting: 0,
-            stamped_headers: None,
-            stamps: Empty {},
+            replaced_task_nesting: submission.replaced_task_nesting,
+            stamped_headers: submission.stamped_headers.as_ref(),
+            stamps: &submission.stamps,
+            own: submission.headers.iter().filter(|(name, _)| !is_celerys(name)).collect(),
         },
         properties: Properties {
             correlation_id: id.as_str(),
@@ -141,7 +198,7 @@ struct Headers<'a> {
     eta: Option<String>,
     expires: Option<String>,
     group: Option<&'a str>,
-    group_index: Option<u32>,
+    group_index: Option<i64>,
     retries: u32,
     timelimit: [Option<Number>; 2],
     root_id: &'a str,
@@ -151,12 +208,40 @@ struct Headers<'a> {
     origin: &'a str,
     ignore_result: bool,
     replaced_task_nesting: u32,
-    stamped_headers: Option<&'a str>,
-    stamps: Empty,
+    stamped_headers: Option<&'a SharedJson>,
+    stamps: &'a IndexMap<String, SharedJson>,
+    #[serde(flatten)]
+    own: IndexMap<&'a String, &'a SharedJson>,
 }
 
-#[derive(Serialize)]
-struct Empty {}
+/// Whether a header has a meaning to Celery or to us, so that no sender can set it beside its option.
+fn is_celerys(name: &str) -> bool {
+    const CELERYS: &[&str] = &[
+        "lang",
+        "task",
+        "id",
+        "shadow",
+        "eta",
+        "expires",
+        "group",
+        "group_index",
+        "retries",
+        "timelimit",
+        "root_id",
+        "parent_id",
+        "argsrepr",
+        "kwargsrepr",
+        "origin",
+        "ignore_result",
+        "replaced_task_nesting",
+        "stamped_headers",
+        "stamps",
+        "compression",
+        "redelivered",
+        super::rewrite::HEADER,
+    ];
+    CELERYS.contains(&name)
+}
 
 #[derive(Serialize)]
 struct Properties<'a> {

@@ -65,6 +65,12 @@ impl<'a> Field<'a> {
         value.get().parse().map_err(|_| self.invalid("a whole number from 0 to 4294967295"))
     }
 
+    /// A place among others.
+    pub fn place(self) -> Result<Option<i64>, Reason> {
+        let Some(value) = self.value else { return Ok(None) };
+        value.get().parse().map(Some).map_err(|_| self.invalid("a whole number"))
+    }
+
     /// 0 to 9; what is less or more counts as the nearest, and what is no whole number as 0 (celery-protocol.md, 2.1).
     pub fn priority(self) -> u8 {
         let asked = self.value.and_then(|value| value.get().parse::<i64>().ok()).unwrap_or(0);

@@ -5,7 +5,6 @@
 //! [`Refusal`] carries the task's id and name as far as they can be read.
 
 mod body;
-mod canvas;
 mod decode;
 mod encode;
 mod field;
@@ -15,10 +14,9 @@ mod stamps;
 #[cfg(test)]
 mod tests;
 
-pub use canvas::canvas_part;
 pub use decode::decode;
 pub(super) use decode::open;
-pub use encode::{Submission, encode};
+pub use encode::{Embed, Submission, encode};
 pub use refusal::Refusal;
 pub use rewrite::{mark_lost, mark_parked, mark_redelivered, mark_running, replayed, retried};
 pub use stamps::stamps;

@@ -22,6 +22,7 @@ fn results_are_written_in_celerys_form() {
         state: &State::Success,
         result: MetaResult::Value(&raw(r#"[1.50, "\ud800"]"#)),
         traceback: None,
+        children: &[],
         date_done: Some(noon()),
         group_id: None,
         parent_id: None,
@@ -92,7 +93,7 @@ fn every_outcome_has_its_text() {
         (Outcome::Revoked(revoked.clone()), State::Revoked, Some(revoked), None),
     ];
     for (outcome, state, exception, traceback) in cases {
-        let text = of_outcome(&request, &outcome, noon());
+        let text = of_outcome(&request, &outcome, &[], noon());
         assert!(text.ends_with(r#""group_id":"g","parent_id":"p","task_id":"i"}"#), "{text}");
         let stored = decode(&text).unwrap();
         assert_eq!((stored.id, stored.state), (id("i"), state));
@@ -134,6 +135,7 @@ fn every_recorded_result_is_read_and_can_be_written_again() {
 
         let optional = |key: &str| theirs[key].as_str().map(id);
         let (group_id, parent_id) = (optional("group_id"), optional("parent_id"));
+        let children: Vec<SharedJson> = serde_json::from_value(theirs["children"].clone()).unwrap();
         let ours = encode(&Meta {
             id: &stored.id,
             state: &stored.state,
@@ -142,13 +144,13 @@ fn every_recorded_result_is_read_and_can_be_written_again() {
                 None => MetaResult::Value(&stored.result),
             },
             traceback: stored.traceback.as_deref(),
+            children: &children,
             date_done: stored.date_done.as_deref().map(|time| time.parse().unwrap()),
             group_id: group_id.as_ref(),
             parent_id: parent_id.as_ref(),
         });
         let mut theirs = theirs.clone();
-        // Ours send no further tasks yet; the rest is there with `result_extended` only.
-        theirs["children"] = Value::Array(vec![]);
+        // There with `result_extended` only.
         for extended in
             ["name", "args", "kwargs", "worker", "retries", "queue", "stamped_headers", "my_stamp"]
         {

@@ -52,6 +52,8 @@ fn call_with(args: Value, kwargs: Value) -> Call {
         root_id: id,
         parent_id: None,
         group_id: None,
+        group_index: None,
+        replaced_task_nesting: 0,
         priority: 0,
         redelivered: false,
         notes: Notes::default(),
@@ -59,7 +61,25 @@ fn call_with(args: Value, kwargs: Value) -> Call {
         properties: json(json!({"priority": 3})),
     };
     let limits = TimeLimits { hard: PLENTY, soft: None };
-    Call { request: Arc::new(request), limits, progress: Arc::new(|_, _| Box::pin(async { Ok(()) })) }
+    Call {
+        request: Arc::new(request),
+        limits,
+        progress: Arc::new(|_, _| Box::pin(async { Ok(()) })),
+        outbox: Arc::new(Nowhere),
+    }
+}
+
+/// Takes nothing.
+struct Nowhere;
+
+impl Outbox for Nowhere {
+    fn send(&self, _: SharedJson) -> Result<String, String> {
+        Err("nothing can be sent from here".to_owned())
+    }
+
+    fn replace(&self, _: SharedJson) -> Result<(), String> {
+        Err("nothing can be sent from here".to_owned())
+    }
 }
 
 fn call_within(hard: Duration) -> Call {

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Backend, Broadcast, Broker, Bus, Cause, DeadLetters, Delivery, Fate, Heard, Publication, Report,
+    Backend, Broadcast, Broker, Bus, Cause, Chords, DeadLetters, Delivery, Fate, Heard, Publication, Report,
     Revocations, Settled, Settlement, StoreError, StoredResult, Tag, Topic,
 };
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod bus;
+mod chords;
 mod dead_letters;
 mod delays;
 mod model;
@@ -28,14 +29,14 @@ mod sending;
 mod settling;
 
 pub use {
-    bus::*, dead_letters::*, delays::*, model::*, owners::*, parking::*, queues::*, results::*,
+    bus::*, chords::*, dead_letters::*, delays::*, model::*, owners::*, parking::*, queues::*, results::*,
     revocations::*, sending::*, settling::*,
 };
 
 /// A storage engine under test: an empty place, to which any number of owners connect.
 pub trait Engine: Sized {
     /// What connects to it.
-    type Store: Broker + DeadLetters + Revocations + Backend + Bus;
+    type Store: Broker + DeadLetters + Chords + Revocations + Backend + Bus;
     /// Makes the place.
     async fn start() -> Self;
     /// A new owner.
@@ -92,6 +93,11 @@ macro_rules! conformance {
             released_messages_are_next_in_their_order,
             a_release_is_an_arrival,
             parked_messages_are_put_back_when_their_time_has_come,
+            the_part_that_comes_last_completes_a_chord,
+            a_chord_is_finished_once_with_all_that_comes_after_it,
+            a_part_is_counted_once,
+            a_worker_that_was_taken_for_dead_counts_nothing,
+            a_chord_that_its_worker_did_not_finish_is_found_by_another,
             dead_letters_are_listed_newest_first,
             a_dead_letter_tells_the_whole_cause_and_the_very_message,
             a_dead_letter_is_replayed_once_to_the_tail_of_the_list_it_came_from,
@@ -146,7 +152,8 @@ pub fn result(id: &TaskId, state: State, text: &str) -> StoredResult {
 }
 
 pub fn settlement(tag: &Tag, fate: Fate, result: Option<StoredResult>) -> Settlement {
-    Settlement { tag: tag.clone(), result, sends: Vec::new(), fate }
+    let (results, groups) = (result.into_iter().collect(), Vec::new());
+    Settlement { tag: tag.clone(), results, groups, sends: Vec::new(), fate }
 }
 
 pub fn dead(reason: &str) -> Fate {

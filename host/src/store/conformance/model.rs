@@ -170,7 +170,8 @@ impl<'e, E: Engine> History<'e, E> {
             let id = id(self.seed, number);
             let settlement = Settlement {
                 tag,
-                result: Some(result(&id, State::Failure, &format!("by {owner}"))),
+                results: vec![result(&id, State::Failure, &format!("by {owner}"))],
+                groups: Vec::new(),
                 sends: sends.iter().map(|(_, sent)| sent.clone()).collect(),
                 fate,
             };
@@ -189,7 +190,7 @@ impl<'e, E: Engine> History<'e, E> {
                 self.owners[owner].found_out.insert(settlement.tag.clone());
             }
             if holds {
-                self.results.extend(settlement.result.map(|result| (number, result.meta)));
+                self.results.extend(settlement.results.into_iter().map(|result| (number, result.meta)));
                 self.messages.insert(number, next);
             } else {
                 // What it wanted to send was not sent.
@@ -328,7 +329,7 @@ impl<'e, E: Engine> History<'e, E> {
                 .into_iter()
                 .map(|(tag, number)| {
                     self.messages.insert(number, Place::Done);
-                    Settlement { tag, result: None, sends: Vec::new(), fate: Fate::Acknowledge }
+                    settlement(&tag, Fate::Acknowledge, None)
                 })
                 .collect();
             self.owners[heir].store.settle(&ends).await.unwrap();

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     Redis,
-    ending::{Ending, Then},
+    ending::{Ending, Then, With},
     keys, record, script, tag,
     tag::OwnTag,
 };
@@ -45,7 +45,8 @@ impl Broker for Redis {
         let queues: Vec<_> = publications.iter().map(|publication| publication.queue.clone()).collect();
         self.bind_new(&queues).await;
         if publications.iter().any(|publication| publication.due.is_some()) {
-            let ending = Ending { tag: b"", result: None, sends: publications, then: Then::Acknowledged };
+            let with = With { sends: publications, ..With::default() };
+            let ending = Ending { tag: b"", with, then: Then::Acknowledged };
             return self.commands.call::<redis::Value>(&[self.ending(&ending)]).await.map(drop);
         }
         let push = |publication: &Publication| {

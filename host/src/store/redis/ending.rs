@@ -8,19 +8,28 @@ use uuid::Uuid;
 use super::{Redis, dead_letters, keys, record, script, script::Call, tag, tag::OwnTag};
 use crate::{
     store::{Cause, Publication, StoredResult},
-    task::TaskName,
+    task::{ChordPart, GroupChange, TaskId, TaskName},
 };
 
 /// What is to happen in one step.
 pub struct Ending<'a> {
-    /// The delivery, of whomever it is. Empty: nothing has to be held.
+    /// The delivery, of whomever it is. Empty: no delivery has to be held.
     pub tag: &'a [u8],
-    /// What to store, if it is stored with the broker.
-    pub result: Option<&'a StoredResult>,
-    /// What to send.
-    pub sends: &'a [Publication],
+    /// What else happens.
+    pub with: With<'a>,
     /// What becomes of the message.
     pub then: Then<'a>,
+}
+
+/// What happens together with the end of a delivery.
+#[derive(Clone, Copy, Default)]
+pub struct With<'a> {
+    /// What to store, if it is stored here.
+    pub results: &'a [StoredResult],
+    /// What becomes known of groups, if that is kept here.
+    pub groups: &'a [(TaskId, GroupChange)],
+    /// What to send.
+    pub sends: &'a [Publication],
 }
 
 /// What becomes of a message.
@@ -35,6 +44,31 @@ pub enum Then<'a> {
     Parked(&'a OwnTag, &'a TaskName, Timestamp, &'a [u8]),
     /// It becomes a dead letter.
     Dead(&'a OwnTag, &'a Cause),
+    /// There is none: this group's chord, which is complete, is finished.
+    ChordFinished(&'a TaskId),
+    /// There is none: what is sent is sent once for this group's chord.
+    ChordSent(&'a TaskId),
+}
+
+/// What the script answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// What had to be held was not.
+    NotHeld,
+    /// It is done.
+    Well,
+    /// It is done, and a chord is complete by it.
+    WithChord,
+}
+
+impl redis::FromRedisValue for Ended {
+    fn from_redis_value(value: redis::Value) -> Result<Self, redis::ParsingError> {
+        Ok(match u8::from_redis_value(value)? {
+            0 => Self::NotHeld,
+            1 => Self::Well,
+            _ => Self::WithChord,
+        })
+    }
 }
 
 /// An end of a list.
@@ -49,13 +83,12 @@ pub enum End {
 impl Redis {
     /// The script for this, with its arguments.
     pub(super) fn ending(&self, ending: &Ending<'_>) -> Call {
-        let Ending { tag, result, sends, then } = ending;
-        if matches!(then, Then::Acknowledged) && sends.is_empty() && !tag.is_empty() {
+        let Ending { tag, with, then } = ending;
+        let is_simple = with.results.len() <= 1 && with.groups.is_empty() && with.sends.is_empty();
+        if matches!(then, Then::Acknowledged) && is_simple && !tag.is_empty() {
             let call = script::ACK.call().key(keys::UNACKED).key(keys::UNACKED_INDEX).arg(*tag);
-            return match result {
-                Some(result) => {
-                    call.key(keys::result(&result.id)).arg(self.result_lifetime()).arg(&result.meta)
-                }
+            return match with.results.first() {
+                Some(result) => self.with_result(call, result),
                 None => call,
             };
         }
@@ -69,12 +102,12 @@ impl Redis {
             .key(keys::PARKED)
             .key(keys::PARKED_MESSAGES)
             .key(keys::PARKED_TASKS)
-            .arg(*tag);
-        let call = match result {
-            Some(result) => call.arg(keys::result(&result.id)).arg(self.result_lifetime()).arg(&result.meta),
-            None => call.arg("").arg("").arg(""),
-        };
-        self.then(add_sends(call, sends), then)
+            .key(keys::CHORDS)
+            .key(keys::CHORDS_SINCE)
+            .arg(*tag)
+            .arg(self.result_lifetime());
+        let call = add_groups(add_results(call, with.results), with.groups);
+        self.then(add_sends(call, with.sends), then)
     }
 
     fn then(&self, call: Call, then: &Then<'_>) -> Call {
@@ -102,6 +135,8 @@ impl Redis {
                 .arg(dead_letters::MOST)
                 .arg(dead_letters::LARGEST)
                 .arg(record::tail(&own.queue).len()),
+            Then::ChordFinished(group) => call.arg("chord").arg(group.as_str()).arg(keys::group(group)),
+            Then::ChordSent(group) => call.arg("once").arg(keys::chord_sent(group)),
         }
     }
 
@@ -115,6 +150,28 @@ impl Redis {
         const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
         u64::try_from(self.options.dead_letter_lifetime.min(CENTURY).as_micros()).unwrap_or(u64::MAX)
     }
+}
+
+fn add_results(call: Call, results: &[StoredResult]) -> Call {
+    let add = |call: Call, result: &StoredResult| call.arg(keys::result(&result.id)).arg(&result.meta);
+    results.iter().fold(call.arg(results.len()), add)
+}
+
+/// Adds changes to groups, as `groups.lua` reads them. A part without a place comes last, as in Celery.
+fn add_groups(call: Call, groups: &[(TaskId, GroupChange)]) -> Call {
+    let add = |call: Call, (group, change): &(TaskId, GroupChange)| {
+        let base = keys::group(group);
+        match change {
+            GroupChange::Size(size) => call.arg("size").arg(base).arg(*size),
+            GroupChange::Saved(shape) => call.arg("saved").arg(base).arg(shape),
+            GroupChange::Part(ChordPart { id, index, ending, chord }) => {
+                let place = index.map_or("+inf".to_owned(), |index| index.to_string());
+                let member = format!("{id}:{place}");
+                call.arg("part").arg(base).arg(group.as_str()).arg(place).arg(ending).arg(member).arg(chord)
+            }
+        }
+    };
+    groups.iter().fold(call.arg(groups.len()), add)
 }
 
 /// Adds the messages to be sent. Those for later are named as tags are, for a name tells to which list a message goes.

@@ -38,6 +38,12 @@ pub const PARKED_OF: &str = "host:parked:task:";
 pub const DEAD: [&str; 5] =
     ["host:dead:letters", "host:dead:messages", "host:dead:since", "host:dead:expires", "host:dead:bytes"];
 
+/// Hash of group to what has to be known to finish its chord, which is complete.
+pub const CHORDS: &str = "host:chords";
+
+/// Sorted set of those groups by the time, in microseconds, since when their chords are complete.
+pub const CHORDS_SINCE: &str = "host:chords:since";
+
 /// Counts what was ever revoked. Workers watch it.
 pub const REVISION: &str = "host:revoked:revision";
 
@@ -141,6 +147,16 @@ pub fn inbox_binding(name: &str) -> String {
 /// Where a task's result is stored, and the channel on which it is announced.
 pub fn result(id: &TaskId) -> String {
     format!("celery-task-meta-{id}")
+}
+
+/// What is known of a group; with endings, of its chord (celery-protocol.md, 4.4).
+pub fn group(id: &TaskId) -> String {
+    format!("celery-taskset-meta-{id}")
+}
+
+/// Exists once what follows a chord was sent, where its results are elsewhere.
+pub fn chord_sent(id: &TaskId) -> String {
+    format!("host:chord:sent:{id}")
 }
 
 /// Sorted set of the names of the messages that are parked for a task, by the time since when they are.

@@ -5,7 +5,7 @@
 //! - `address`: URLs. `connection`: a connection that comes back. `script`: the Lua scripts. `keys`: every key.
 //! - `broker`: taking, publishing, looking. `settle`, `ending`: how deliveries end. `put_back`: how they come back into their
 //!   lists. `restore`: what happens to those of the dead. `parking`: messages that wait for a plugin.
-//! - `dead_letters`: messages that were given up. `revocations`: tasks that must not run.
+//! - `chords`: chords that are complete. `dead_letters`: messages that were given up. `revocations`: tasks that must not run.
 //! - `tag`, `record`, `custody`: how a delivery is named, recorded, and kept track of.
 //! - `backend`, `announcements`: results, and waiting for them.
 //! - `bus`: events, requests and replies.
@@ -29,7 +29,7 @@ use std::{
 use tokio::sync::{Mutex, Notify};
 
 use self::{
-    address::Address, announcements::Announcements, connection::Connection, custody::Custody, script::Call,
+    address::Address, announcements::Announcements, chords::Complete, connection::Connection, custody::Custody, script::Call,
 };
 use super::{StoreError, StoredResult};
 use crate::task::QueueName;
@@ -39,6 +39,7 @@ mod announcements;
 mod backend;
 mod broker;
 mod bus;
+mod chords;
 mod connection;
 mod custody;
 mod dead_letters;
@@ -120,6 +121,8 @@ pub struct Redis {
     revoked: Arc<Notify>,
     custody: Custody,
     announcements: Arc<Announcements>,
+    /// The chords that are complete by what this owner has settled, and are not finished as far as it knows.
+    complete: Complete,
     /// In how many milliseconds the next delayed message was due when last asked; negative if there was none.
     next_due: AtomicI64,
     /// Counts takes: it says whose turn it is.
@@ -158,6 +161,7 @@ impl Redis {
             revoked,
             custody: Custody::default(),
             announcements,
+            complete: Complete::default(),
             next_due: AtomicI64::new(-1),
             turn: AtomicUsize::new(0),
             bound: Mutex::default(),

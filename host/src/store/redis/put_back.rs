@@ -4,13 +4,13 @@
 use super::{
     Redis,
     connection::Answers,
-    ending::{End, Ending, Then},
+    ending::{End, Ended, Ending, Then, With},
     keys, record,
     tag::OwnTag,
 };
 use crate::{
     fail_point,
-    store::{Publication, StoreError, StoredResult},
+    store::StoreError,
 };
 
 /// The most messages that are put back in one round trip.
@@ -27,15 +27,13 @@ pub struct PutBack<'a> {
     pub end: End,
     /// How it is marked. What is no message of Celery's cannot be; it goes back as it came.
     pub mark: fn(&[u8]) -> Option<Vec<u8>>,
-    /// What to store in the same step.
-    pub result: Option<&'a StoredResult>,
-    /// What to send in the same step.
-    pub sends: &'a [Publication],
+    /// What happens in the same step.
+    pub with: With<'a>,
 }
 
 impl Redis {
     /// Puts held messages back, in this order. Answers which were still held, or why one cannot be put back.
-    pub(super) async fn put_back(&self, held: &[PutBack<'_>]) -> Result<Answers<bool>, StoreError> {
+    pub(super) async fn put_back(&self, held: &[PutBack<'_>]) -> Result<Answers<Ended>, StoreError> {
         let mut done = Vec::with_capacity(held.len());
         for held in held.chunks(CHUNK) {
             let sizes = held.iter().map(|held| of_record("HSTRLEN", &held.tag.text)).collect();
@@ -50,7 +48,7 @@ impl Redis {
         Ok(done)
     }
 
-    async fn put_back_at_once(&self, held: &[PutBack<'_>]) -> Result<Answers<bool>, StoreError> {
+    async fn put_back_at_once(&self, held: &[PutBack<'_>]) -> Result<Answers<Ended>, StoreError> {
         let records = held.iter().map(|held| of_record("HGET", &held.tag.text)).collect();
         let records: Vec<Option<Vec<u8>>> = self.commands.ask_all(records).await?;
         let recorded =
@@ -58,23 +56,23 @@ impl Redis {
         let calls: Vec<_> =
             recorded().map(|(held, record)| self.ending(&back_to_list(held, record))).collect();
         fail_point::reach("put_back:fetched");
-        let mut done = self.commands.call_each::<bool>(&calls).await?.into_iter();
+        let mut done = self.commands.call_each::<Ended>(&calls).await?.into_iter();
         fail_point::reach("put_back:after");
         let answer = |record: &Option<Vec<u8>>| match record {
-            Some(_) => done.next().unwrap_or(Ok(false)),
-            None => Ok(false),
+            Some(_) => done.next().unwrap_or(Ok(Ended::NotHeld)),
+            None => Ok(Ended::NotHeld),
         };
         Ok(records.iter().map(answer).collect())
     }
 }
 
 fn back_to_list<'a>(held: &PutBack<'a>, record: &[u8]) -> Ending<'a> {
-    let PutBack { tag, end, mark, result, sends } = *held;
+    let PutBack { tag, end, mark, with } = *held;
     // A record that somebody has changed is not thrown away.
     let message = record::message(record, &tag.queue).unwrap_or(record);
     let marked = mark(message).unwrap_or_else(|| message.to_vec());
     let then = Then::InList(end, keys::list(&tag.queue, tag.step), marked);
-    Ending { tag: tag.text.as_bytes(), result, sends, then }
+    Ending { tag: tag.text.as_bytes(), with, then }
 }
 
 /// A command about the record of one delivery.

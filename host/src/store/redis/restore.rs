@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     Redis,
-    ending::{End, Ending, Then},
+    ending::{End, Ended, Ending, Then, With},
     keys,
     put_back::{PutBack, of_record},
     record::KombuRecord,
@@ -111,15 +111,15 @@ impl Redis {
             // What a take brought to nobody was in nobody's hands, so that nothing died with it.
             let tag: &OwnTag = tag;
             let mark = if tag.owner == self.owner { mark_redelivered } else { mark_lost };
-            PutBack { tag, end: End::Head, mark, result: None, sends: &[] }
+            PutBack { tag, end: End::Head, mark, with: With::default() }
         };
         let put_back: Vec<_> = lost.iter().map(put_back).collect();
         let done = self.put_back(&put_back).await?;
         let (mut restored, mut without_record) = (0, Vec::new());
         for (tag, done) in lost.iter().zip(done) {
             match done {
-                Ok(true) => restored += 1,
-                Ok(false) => without_record.push(tag.text.as_bytes()),
+                Ok(Ended::Well | Ended::WithChord) => restored += 1,
+                Ok(Ended::NotHeld) => without_record.push(tag.text.as_bytes()),
                 // It must not be in the way of the others.
                 Err(error) => tracing::warn!(%error, tag = tag.text, "a message cannot be put back"),
             }
@@ -206,5 +206,5 @@ fn back_to_list<'a>(tag: &'a [u8], queue: &QueueName, record: &KombuRecord<'_>) 
     let message = record.0.get().as_bytes();
     let marked = mark_redelivered(message).unwrap_or_else(|| message.to_vec());
     let list = keys::list(queue, keys::step(record.priority()));
-    Ending { tag, result: None, sends: &[], then: Then::InList(End::Head, list, marked) }
+    Ending { tag, with: With::default(), then: Then::InList(End::Head, list, marked) }
 }

@@ -20,7 +20,9 @@ scripts! {
     /// Acknowledges a delivery: what almost all deliveries come to, so it is short.
     ACK = "result.lua", "ack.lua";
     /// Ends a delivery in any way.
-    SETTLE = "dead.lua", "bury.lua", "result.lua", "settle.lua";
+    SETTLE = "dead.lua", "bury.lua", "result.lua", "groups.lua", "settle.lua";
+    /// Tells of complete chords.
+    COMPLETE = "complete.lua";
     /// Replaces the message of a delivery.
     REPLACE = "replace.lua";
     /// Puts delayed messages that are due back into their lists.

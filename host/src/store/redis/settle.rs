@@ -2,10 +2,11 @@
 
 use super::{
     Redis,
+    chords::chord_groups,
     connection::{Answers, Connection},
-    ending::{End, Ending, Then},
+    ending::{End, Ended, Ending, Then, With},
     put_back::{PutBack, of_record},
-    script,
+    script::Call,
     tag::OwnTag,
 };
 use crate::{
@@ -53,7 +54,13 @@ impl Redis {
     async fn settle_asked(&self, batch: &mut Batch<'_>) -> Result<(), StoreError> {
         let settlements = batch.settlements;
         let with_broker = self.results_are_with_broker();
-        let result = |i: usize| settlements[i].result.as_ref().filter(|_| with_broker);
+        let with = |i: usize| {
+            let Settlement { results, groups, sends, .. } = &settlements[i];
+            match with_broker {
+                true => With { results, groups, sends },
+                false => With { sends, ..With::default() },
+            }
+        };
         let is_back = |&i: &usize| matches!(settlements[i].fate, Fate::Restore | Fate::Requeue);
         let (back, mut end): (Vec<_>, Vec<_>) = batch.asked.iter().copied().partition(is_back);
 
@@ -62,34 +69,29 @@ impl Redis {
             Fate::Park { .. } => batch.tags[i].as_ref().map(|tag| tag.number),
             _ => None,
         });
-        let calls: Vec<_> = end.iter().map(|&i| self.ending(&batch.ending(i, result(i)))).collect();
-        let answers = self.commands.call_each::<bool>(&calls).await?;
+        let calls: Vec<_> = end.iter().map(|&i| self.ending(&batch.ending(i, with(i)))).collect();
+        let answers = self.commands.call_each::<Ended>(&calls).await?;
+        self.note_complete(end.iter().map(|&i| &settlements[i]), &answers);
         batch.note(&end, answers);
 
         let mut back: Vec<_> = back
             .into_iter()
             .filter_map(|i| {
                 let end = if settlements[i].fate == Fate::Restore { End::Head } else { End::Tail };
-                let (result, sends) = (result(i), &settlements[i].sends[..]);
-                Some((i, batch.tags[i].clone()?, end, result, sends))
+                Some((i, batch.tags[i].clone()?, end, with(i)))
             })
             .collect();
         // Of those that go to the head the newest goes first, so that the oldest ends up first in line.
-        back.sort_by_key(|(_, tag, end, ..)| match end {
+        back.sort_by_key(|(_, tag, end, _)| match end {
             End::Head => (0, std::cmp::Reverse(tag.number)),
             End::Tail => (1, std::cmp::Reverse(0)),
         });
         let put_back: Vec<_> = back
             .iter()
-            .map(|(_, tag, end, result, sends)| PutBack {
-                tag,
-                end: *end,
-                mark: mark_redelivered,
-                result: *result,
-                sends,
-            })
+            .map(|(_, tag, end, with)| PutBack { tag, end: *end, mark: mark_redelivered, with: *with })
             .collect();
         let answers = self.put_back(&put_back).await?;
+        self.note_complete(back.iter().map(|(i, ..)| &settlements[*i]), &answers);
         let back: Vec<_> = back.iter().map(|(i, ..)| *i).collect();
         batch.note(&back, answers);
         Ok(())
@@ -105,24 +107,40 @@ impl Redis {
             batch.asked.iter().copied().zip(held).filter(|(_, held)| !held).map(|(i, _)| i).collect();
         batch.asked.retain(|i| !gone.contains(i));
 
-        let storing: Vec<_> =
-            batch.asked.iter().filter_map(|&i| Some((i, batch.settlements[i].result.as_ref()?))).collect();
-        let calls: Vec<_> =
-            storing.iter().map(|(_, result)| self.with_result(script::STORE.call(), result)).collect();
-        let answers = self.results.call_each::<redis::Value>(&calls).await?;
-        for ((i, _), answer) in storing.iter().zip(answers) {
+        let settlements = batch.settlements;
+        let has_any = |i: &usize| !settlements[*i].results.is_empty() || !settlements[*i].groups.is_empty();
+        let storing: Vec<usize> = batch.asked.iter().copied().filter(has_any).collect();
+        let calls: Vec<_> = storing.iter().map(|&i| self.elsewhere(&settlements[i])).collect();
+        let answers = self.results.call_each::<Ended>(&calls).await?;
+        self.note_complete(storing.iter().map(|&i| &settlements[i]), &answers);
+        for (i, answer) in storing.into_iter().zip(answers) {
             if let Err(error) = answer {
-                batch.refuse(*i, refusal(&error));
+                batch.refuse(i, refusal(&error));
             }
         }
         Ok(())
+    }
+
+    /// What is stored of a settlement in a database of its own. Doing it twice is the same as doing it once.
+    fn elsewhere(&self, settlement: &Settlement) -> Call {
+        let Settlement { results, groups, .. } = settlement;
+        self.ending(&Ending { tag: b"", with: With { results, groups, sends: &[] }, then: Then::Acknowledged })
+    }
+
+    /// Notes which chords are complete by what was just committed.
+    fn note_complete<'s>(&self, settlements: impl Iterator<Item = &'s Settlement>, answers: &Answers<Ended>) {
+        let complete = |(settlement, answer): (&'s Settlement, &Result<Ended, StoreError>)| match answer {
+            Ok(Ended::WithChord) => Some(chord_groups(&settlement.groups)),
+            _ => None,
+        };
+        self.chords_are_complete(settlements.zip(answers).filter_map(complete).flatten());
     }
 
     /// Refuses what a server would not even read: it breaks the connection, and with it what is sent with it.
     async fn refuse_the_too_large(&self, batch: &mut Batch<'_>) -> Result<(), StoreError> {
         for i in batch.asked.clone() {
             let settlement = &batch.settlements[i];
-            let result = settlement.result.iter().map(|result| result.meta.len()).max().unwrap_or(0);
+            let result = settlement.results.iter().map(|result| result.meta.len()).max().unwrap_or(0);
             let parked = if let Fate::Park { message, .. } = &settlement.fate { message.len() } else { 0 };
             let message =
                 settlement.sends.iter().map(|send| send.message.len()).max().unwrap_or(0).max(parked);
@@ -169,7 +187,7 @@ impl<'a> Batch<'a> {
         batch
     }
 
-    fn ending(&self, i: usize, result: Option<&'a crate::store::StoredResult>) -> Ending<'_> {
+    fn ending<'b>(&'b self, i: usize, with: With<'b>) -> Ending<'b> {
         let settlement = &self.settlements[i];
         let tag = self.tags[i].as_ref().expect("only what has a tag of ours is asked about");
         let then = match &settlement.fate {
@@ -179,7 +197,7 @@ impl<'a> Batch<'a> {
             // What goes back is put back, not ended here.
             Fate::Acknowledge | Fate::Restore | Fate::Requeue => Then::Acknowledged,
         };
-        Ending { tag: tag.text.as_bytes(), result, sends: &settlement.sends, then }
+        Ending { tag: tag.text.as_bytes(), with, then }
     }
 
     fn refuse(&mut self, i: usize, why: String) {
@@ -187,11 +205,11 @@ impl<'a> Batch<'a> {
         self.asked.retain(|asked| *asked != i);
     }
 
-    fn note(&mut self, asked: &[usize], answers: Answers<bool>) {
+    fn note(&mut self, asked: &[usize], answers: Answers<Ended>) {
         for (&i, answer) in asked.iter().zip(answers) {
             self.settled[i] = match answer {
-                Ok(true) => Settled::Done,
-                Ok(false) => Settled::NotHeld,
+                Ok(Ended::Well | Ended::WithChord) => Settled::Done,
+                Ok(Ended::NotHeld) => Settled::NotHeld,
                 Err(error) => Settled::Refused(refusal(&error)),
             };
         }
@@ -199,7 +217,7 @@ impl<'a> Batch<'a> {
 }
 
 /// An error with what the server said.
-fn refusal(error: &StoreError) -> String {
+pub fn refusal(error: &StoreError) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),

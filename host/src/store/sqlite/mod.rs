@@ -6,7 +6,8 @@
 //! - `address`: URLs. `schema`: the file and its tables. `fault`: what SQLite says when it fails. `clock`: leases and times.
 //! - `lane`: the threads that do the blocking work. `watch`: who is woken when the file has changed.
 //! - `broker`: publishing and looking. `take`, `settle`, `restore`: the life of a delivery, with `lists`, `owners` and `tag`.
-//! - `backend`: results. `bus`: events, requests and replies. `dead_letters`, `revocations`: what their names say.
+//! - `backend`: results. `bus`: events, requests and replies. `chords`: groups. `dead_letters`, `revocations`: what their
+//!   names say.
 //!
 //! # What always holds
 //!
@@ -24,6 +25,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Notify;
+
 use self::{address::Address, clock::LeaseClock, lane::Lane, take::Abandoned, watch::Watch};
 use super::{Options, StoreError};
 use crate::task::QueueName;
@@ -32,6 +35,7 @@ mod address;
 mod backend;
 mod broker;
 mod bus;
+mod chords;
 mod clock;
 mod dead_letters;
 mod fault;
@@ -65,6 +69,8 @@ pub struct Sqlite {
     abandoned: Arc<Abandoned>,
     /// When the next delayed message was due when last asked; [`i64::MAX`] if there was none.
     next_due: AtomicI64,
+    /// A chord may be complete.
+    chord_complete: Notify,
     /// Counts takes: it says whose turn it is.
     turn: AtomicUsize,
     /// The queues that this owner has taken from, and so has bound.
@@ -116,6 +122,7 @@ impl Sqlite {
             next_number: Arc::default(),
             abandoned: Arc::default(),
             next_due: AtomicI64::new(i64::MAX),
+            chord_complete: Notify::new(),
             turn: AtomicUsize::new(0),
             bound: Mutex::default(),
         })

@@ -18,3 +18,34 @@ CREATE TABLE replies (
     message BLOB    NOT NULL
 ) STRICT;
 CREATE INDEX replies_by_inbox ON replies (inbox);
+
+-- What is known of groups.
+CREATE TABLE groups (
+    group_id TEXT PRIMARY KEY,
+    -- How many parts its chord waits for, once that is known.
+    size     INTEGER,
+    -- JSON.
+    shape    TEXT,
+    -- How many parts were counted.
+    parts    INTEGER NOT NULL DEFAULT 0,
+    -- Of a chord that is complete: what has to be known to finish it, until it is finished.
+    chord    TEXT,
+    -- Whether it was complete: then no part is counted any more.
+    complete INTEGER NOT NULL DEFAULT 0,
+    -- None is never.
+    expires  INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX groups_complete ON groups (group_id) WHERE chord IS NOT NULL;
+CREATE INDEX groups_expire ON groups (expires) WHERE expires IS NOT NULL;
+
+-- How the parts of chords have ended. A part without a place comes last.
+CREATE TABLE parts (
+    group_id TEXT    NOT NULL,
+    place    INTEGER NOT NULL,
+    task_id  TEXT    NOT NULL,
+    ending   TEXT    NOT NULL,
+    PRIMARY KEY (group_id, place, task_id)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER group_goes AFTER DELETE ON groups BEGIN
+    DELETE FROM parts WHERE group_id = old.group_id;
+END;

@@ -4,17 +4,40 @@ use std::{cmp::Reverse, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Sqlite, backend, clock, dead_letters, expires, fault, lists, lists::Place, tag::OwnTag};
+use super::{Sqlite, backend, chords, clock, dead_letters, expires, fault, lists, lists::Place, tag::OwnTag};
 use crate::{
     protocol::message::mark_redelivered,
-    store::{Fate, Settled, Settlement, StoreError},
+    store::{Fate, Options, Publication, Settled, Settlement, StoreError, StoredResult},
+    task::{GroupChange, TaskId},
 };
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
-struct Lifetimes {
+pub struct Lifetimes {
     result: Option<i64>,
     dead_letter: Option<i64>,
+}
+
+impl Lifetimes {
+    /// Counted from now.
+    pub fn of(options: &Options) -> Self {
+        Self { result: expires(options.result_lifetime), dead_letter: expires(options.dead_letter_lifetime) }
+    }
+}
+
+/// What came of ending something.
+#[derive(Debug)]
+pub struct Ended {
+    /// Whether it ended.
+    pub settled: Settled,
+    /// Whether a chord is complete by it.
+    pub chord_complete: bool,
+}
+
+impl From<Settled> for Ended {
+    fn from(settled: Settled) -> Self {
+        Self { settled, chord_complete: false }
+    }
 }
 
 impl Sqlite {
@@ -26,17 +49,22 @@ impl Sqlite {
         let settlements: Arc<[Settlement]> = settlements.into();
         let (order, options) = (order(&settlements), self.options.clone());
         let settle = move |connection: &Connection| {
-            let lifetimes = Lifetimes {
-                result: expires(options.result_lifetime),
-                dead_letter: expires(options.dead_letter_lifetime),
-            };
+            let lifetimes = Lifetimes::of(&options);
             let mut settled = vec![Settled::NotHeld; settlements.len()];
+            let mut chord_complete = false;
             for &i in &order {
-                settled[i] = settle_alone(connection, &settlements[i], lifetimes)?;
+                let ended =
+                    alone(connection, |connection| settle(connection, &settlements[i], lifetimes))?;
+                settled[i] = ended.settled;
+                chord_complete |= ended.chord_complete;
             }
-            Ok(settled)
+            Ok((settled, chord_complete))
         };
-        self.writes.run(settle).await
+        let (settled, chord_complete) = self.writes.run(settle).await?;
+        if chord_complete {
+            self.chord_complete.notify_one();
+        }
+        Ok(settled)
     }
 }
 
@@ -50,40 +78,52 @@ fn order(settlements: &[Settlement]) -> Vec<usize> {
     order
 }
 
-/// One settlement; what SQLite will never do is undone and refused without harm to the others.
-fn settle_alone(
+/// Ends one of several; what SQLite will never do is undone and refused without harm to the others.
+pub fn alone(
     connection: &Connection,
-    settlement: &Settlement,
-    lifetimes: Lifetimes,
-) -> rusqlite::Result<Settled> {
+    end: impl FnOnce(&Connection) -> rusqlite::Result<Ended>,
+) -> rusqlite::Result<Ended> {
     let run = |sql| connection.prepare_cached(sql)?.execute(()).map(drop);
     run("SAVEPOINT settlement")?;
-    let settled = match settle(connection, settlement, lifetimes) {
+    let ended = match end(connection) {
         Err(error) if !fault::is_passing(&error) && !connection.is_autocommit() => {
             run("ROLLBACK TO settlement")?;
-            Settled::Refused(error.to_string())
+            Settled::Refused(error.to_string()).into()
         }
-        settled => settled?,
+        ended => ended?,
     };
     run("RELEASE settlement")?;
-    Ok(settled)
+    Ok(ended)
 }
 
 fn settle(
     connection: &Connection,
     settlement: &Settlement,
     lifetimes: Lifetimes,
-) -> rusqlite::Result<Settled> {
-    let Settlement { tag, result, sends, fate } = settlement;
-    let Some(place) = held(connection, tag)? else { return Ok(Settled::NotHeld) };
-    if let Some(result) = result {
+) -> rusqlite::Result<Ended> {
+    let Settlement { tag, results, groups, sends, fate } = settlement;
+    let Some(place) = held(connection, tag)? else { return Ok(Settled::NotHeld.into()) };
+    let ended = with(connection, results, groups, sends, lifetimes)?;
+    end(connection, &place, fate, lifetimes)?;
+    Ok(ended)
+}
+
+/// What happens together with the end of something.
+pub fn with(
+    connection: &Connection,
+    results: &[StoredResult],
+    groups: &[(TaskId, GroupChange)],
+    sends: &[Publication],
+    lifetimes: Lifetimes,
+) -> rusqlite::Result<Ended> {
+    for result in results {
         backend::store(connection, result, lifetimes.result)?;
     }
+    let chord_complete = chords::change(connection, groups, lifetimes.result)?;
     for publication in sends {
         lists::send(connection, publication)?;
     }
-    end(connection, &place, fate, lifetimes)?;
-    Ok(Settled::Done)
+    Ok(Ended { settled: Settled::Done, chord_complete })
 }
 
 /// Where a held message is; `None` if it is not held under this tag.

@@ -24,6 +24,8 @@ fn request(retries: u32) -> Request {
         root_id: id,
         parent_id: None,
         group_id: None,
+        group_index: None,
+        replaced_task_nesting: 0,
         priority: 0,
         redelivered: false,
         notes: Notes::default(),

@@ -1,0 +1,60 @@
+//! Finishes chords whose parts have all ended: sends the body, or tells those who wait for it why there is none.
+//!
+//! The worker that settled the last part does it at once. Should it die before, any other one does it some seconds later.
+
+use super::{Outage, Worker, end};
+use crate::{
+    canvas,
+    protocol::result,
+    store::{Finish, Settled, StoreError},
+    task::{CompleteChord, TaskId},
+};
+
+/// Finishes what is complete, for ever.
+pub(super) async fn follow(worker: &Worker) {
+    let mut outage = Outage::new("finish chords");
+    loop {
+        match finish_complete(worker).await {
+            Ok(()) => {
+                outage.over();
+                worker.store.chords.chord_news().await;
+            }
+            Err(error) => outage.wait(&error, &worker.shutdown).await,
+        }
+    }
+}
+
+async fn finish_complete(worker: &Worker) -> Result<(), StoreError> {
+    for chord in worker.store.chords.complete().await? {
+        finish(worker, &chord).await?;
+    }
+    Ok(())
+}
+
+async fn finish(worker: &Worker, chord: &CompleteChord) -> Result<(), StoreError> {
+    let mut stored = Vec::new();
+    for id in canvas::missing(chord) {
+        stored.extend(stored_ending(worker, &id).await?);
+    }
+    let group = &chord.group;
+    let finish = match canvas::finish(chord, &stored, &worker.options.default_queue, worker.clock.now()) {
+        Ok(follow) => end::finish(follow),
+        Err(error) => {
+            tracing::error!("the body of chord {group} cannot be read, so nothing comes after it: {error}");
+            Finish::default()
+        }
+    };
+    match worker.store.chords.finish(group, &finish).await? {
+        Settled::Done => tracing::debug!("chord {group} is finished"),
+        Settled::NotHeld => {}
+        Settled::Refused(why) => tracing::error!("the store refused what comes after chord {group}: {why}"),
+    }
+    Ok(())
+}
+
+/// How a task ended, as a part of a chord would tell it.
+async fn stored_ending(worker: &Worker, id: &TaskId) -> Result<Option<String>, StoreError> {
+    let Some(text) = worker.store.backend.get(id).await? else { return Ok(None) };
+    let ending = result::decode(&text).ok().filter(|meta| meta.state.is_ready());
+    Ok(ending.map(|meta| canvas::ending(&meta.id, &meta.state, &meta.result.into())))
+}

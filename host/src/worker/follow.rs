@@ -1,0 +1,118 @@
+//! What comes after the end of a task, for those that wait for it: see `canvas`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Worker, end::End};
+use crate::{
+    canvas::{self, Builtin, Follow, InvalidCanvas, Sent, Workflow},
+    sandbox::Outbox,
+    task::{Exception, Failure, Outcome, Request, SharedJson},
+};
+
+/// What is known of a task once its message was read.
+pub(super) struct Life {
+    /// What its message asks for.
+    pub request: Arc<Request>,
+    workflow: Result<Workflow, InvalidCanvas>,
+    sent: Arc<Mutex<Sent>>,
+}
+
+impl Life {
+    pub fn begin(request: Request) -> Self {
+        let workflow = Workflow::of(&request);
+        Self { request: Arc::new(request), workflow, sent: Arc::default() }
+    }
+
+    /// A task whose workflow could not go on after it is not begun.
+    pub fn cannot_go_on(&self) -> Option<Outcome> {
+        let invalid = self.workflow.as_ref().err()?;
+        Some(Outcome::Failure(Failure::without_traceback(invalid.exception())))
+    }
+
+    /// What is needed done, if the task is one of Celery's own.
+    pub fn builtin(&self) -> Option<Builtin> {
+        canvas::builtin(&self.request, &mut self.sent.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Where the run puts what it sends.
+    pub fn outbox(&self) -> Arc<dyn Outbox> {
+        self.sent.clone()
+    }
+}
+
+/// The most that one run may send by itself.
+const MOST_SENT: usize = 1_000;
+
+impl Outbox for Mutex<Sent> {
+    fn send(&self, signature: SharedJson) -> Result<String, String> {
+        let mut sent = self.lock().unwrap_or_else(PoisonError::into_inner);
+        if sent.len() >= MOST_SENT {
+            return Err(format!("a task may send {MOST_SENT} others; send a group"));
+        }
+        sent.call(&signature).map_err(|error| error.to_string())
+    }
+
+    fn replace(&self, signature: SharedJson) -> Result<(), String> {
+        let mut sent = self.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.replace(&signature).map_err(|error| error.to_string())
+    }
+}
+
+/// What comes after an end. The end may be another one than it was: a task that succeeded but cannot go on has failed, and
+/// one that was replaced has not ended.
+pub(super) fn after(worker: &Worker, end: End, life: Option<&Life>) -> (End, Follow) {
+    let Some(life) = life else { return (end, Follow::default()) };
+    let outcome = match &end {
+        End::Finished { outcome, .. } => outcome.clone(),
+        End::GivenUp { failure, .. } => Outcome::Failure(failure.clone()),
+        End::Ignored { .. } => return (end, ignored(worker, life)),
+        _ => return (end, Follow::default()),
+    };
+    let Ok(workflow) = &life.workflow else { return (end, of_unreadable(worker, life, &outcome)) };
+    let sent = std::mem::take(&mut *life.sent.lock().unwrap_or_else(PoisonError::into_inner));
+    match canvas::after(&life.request, workflow, &outcome, sent, &worker.options.default_queue, worker.clock.now()) {
+        Ok(follow) if follow.replaced => (End::Replaced { request: life.request.clone() }, follow),
+        Ok(follow) => (end, follow),
+        Err(invalid) => {
+            let failure = Failure::without_traceback(invalid.exception());
+            let follow = failed(worker, life, &failure);
+            let end = match end {
+                End::Finished { request, wall, .. } => {
+                    End::Finished { request, outcome: Outcome::Failure(failure), wall }
+                }
+                end => end,
+            };
+            (end, follow)
+        }
+    }
+}
+
+/// What comes after an end that the store refuses.
+pub(super) fn refused(worker: &Worker, life: Option<&Life>, why: &str) -> Follow {
+    let Some(life) = life else { return Follow::default() };
+    let text = format!("the store refused the end of the task: {why}");
+    failed(worker, life, &Failure::without_traceback(Exception::builtin("RuntimeError", text)))
+}
+
+/// A task that is ignored has no result, and no errbacks; but what waits for it would wait for ever.
+fn ignored(worker: &Worker, life: &Life) -> Follow {
+    let exception = Exception::new("celery.exceptions", "Ignore", Vec::new());
+    let Ok(workflow) = &life.workflow else { return Follow::default() };
+    Follow::abandoned(&life.request, workflow, &Failure::without_traceback(exception), worker.clock.now())
+}
+
+/// What comes after a failure, errbacks included if they can be called.
+fn failed(worker: &Worker, life: &Life, failure: &Failure) -> Follow {
+    let outcome = Outcome::Failure(failure.clone());
+    let Ok(workflow) = &life.workflow else { return of_unreadable(worker, life, &outcome) };
+    let (queue, now) = (&worker.options.default_queue, worker.clock.now());
+    canvas::after(&life.request, workflow, &outcome, Sent::default(), queue, now)
+        .unwrap_or_else(|_| Follow::abandoned(&life.request, workflow, failure, now))
+}
+
+/// Of a workflow that cannot be read as a whole the chord may still be told.
+fn of_unreadable(worker: &Worker, life: &Life, outcome: &Outcome) -> Follow {
+    let Outcome::Failure(failure) = outcome else { return Follow::default() };
+    let workflow = Workflow::chord_of(&life.request);
+    Follow::abandoned(&life.request, &workflow, failure, worker.clock.now())
+}
