@@ -11,6 +11,7 @@
 //! - [`plugins`]: plugins come, change and go while the worker runs.
 //! - [`retries`]: tasks that fail for now, and how often they may.
 //! - [`shutdown`]: what a worker does with its tasks when it is asked to end.
+//! - [`sending`]: tasks that send others, or hand their place to another.
 //! - [`revoking`]: revoked tasks do not run, whoever was there to hear of it.
 //! - [`parking`]: a task that no plugin offers yet waits for one that does.
 //! - [`dead_letters`]: what failed for good is kept, and what kills its workers ends there.
@@ -50,6 +51,8 @@ mod results;
 mod retries;
 #[cfg(test)]
 mod revoking;
+#[cfg(test)]
+mod sending;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]
