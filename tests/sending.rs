@@ -92,7 +92,8 @@ fn what_cannot_be_sent_is_refused_with_the_reason() {
 fn what_is_sent_waits_for_its_countdown_and_goes_to_its_queue() {
     let redis = TestRedis::start();
     let _host = start(&redis);
-    let elsewhere = json!({"task": "canvas.add", "args": [1, 2], "options": {"queue": "elsewhere", "task_id": "e"}});
+    let elsewhere =
+        json!({"task": "canvas.add", "args": [1, 2], "options": {"queue": "elsewhere", "task_id": "e"}});
     let later = json!({"task": "canvas.add", "args": [1, 2], "options": {"countdown": 3600, "task_id": "l"}});
     let ids = redis.run("sender.send", json!([[elsewhere, later]]));
     assert_eq!(ids.result, json!(["e", "l"]));

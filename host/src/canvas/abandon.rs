@@ -25,7 +25,11 @@ pub(super) struct Ended<'a> {
 
 impl Follow {
     /// Tells all who wait for any of these calls. What is no signature has nobody who waits for it.
-    pub(super) fn abandon_all<'s>(&mut self, signatures: impl IntoIterator<Item = &'s Raw>, ended: Ended<'_>) {
+    pub(super) fn abandon_all<'s>(
+        &mut self,
+        signatures: impl IntoIterator<Item = &'s Raw>,
+        ended: Ended<'_>,
+    ) {
         for signature in signatures {
             if let Ok(signature) = Signature::parse(signature) {
                 self.abandon(&signature, ended);

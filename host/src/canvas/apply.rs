@@ -192,7 +192,11 @@ impl Sends {
         freeze(&mut body, Place { id, root_id: root_id.clone(), ..Place::default() });
 
         if matches!(&header.kind, Kind::Group(tasks) if tasks.is_empty()) {
-            return self.apply(*body, &[raw(&[(); 0])], Surroundings { is_part: around.is_part, ..Surroundings::default() });
+            return self.apply(
+                *body,
+                &[raw(&[(); 0])],
+                Surroundings { is_part: around.is_part, ..Surroundings::default() },
+            );
         }
         let place = Place {
             group_id: Some(group_id.clone()),
@@ -203,7 +207,8 @@ impl Sends {
         header.options.insert("task_id".to_owned(), group_id.clone());
         let result = freeze(&mut header, place);
         if result.is_nested() {
-            self.groups.push((task_id(&group_id)?, GroupChange::Saved(raw(&Saved { result: &result }).to_string())));
+            self.groups
+                .push((task_id(&group_id)?, GroupChange::Saved(raw(&Saved { result: &result }).to_string())));
         }
         for of_the_body in ["chain", "chord", "group_index", "link", "link_error"] {
             options.shift_remove(of_the_body);
@@ -241,11 +246,12 @@ impl Sends {
         options: &Object,
     ) -> Result<Submission, InvalidCanvas> {
         let get = |name: &'static str| Get { task: &signature.task, options, name };
-        let task: TaskName = signature
-            .task
-            .parse()
-            .map_err(|error| InvalidCanvas::name(&signature.task, "task", &error))?;
-        let id = get("task_id").id()?.ok_or_else(|| InvalidCanvas::Task { task: signature.task.clone(), reason: "it has no task_id".to_owned() })?;
+        let task: TaskName =
+            signature.task.parse().map_err(|error| InvalidCanvas::name(&signature.task, "task", &error))?;
+        let id = get("task_id").id()?.ok_or_else(|| InvalidCanvas::Task {
+            task: signature.task.clone(),
+            reason: "it has no task_id".to_owned(),
+        })?;
         let list = |name| {
             let list = as_list(option(options, name));
             (!list.is_empty()).then(|| raw(&list))
@@ -282,20 +288,16 @@ impl Sends {
                 chain: option(options, "chain").cloned(),
                 chord: option(options, "chord").cloned(),
             },
-            ..Submission::new(
-                id,
-                task,
-                json(args),
-                json(&signature.kwargs),
-                self.queue(options)?,
-            )
+            ..Submission::new(id, task, json(args), json(&signature.kwargs), self.queue(options)?)
         })
     }
 
     /// A direct exchange sends to the queue of its own name; that of the default exchange is the routing key.
     fn queue(&self, options: &Object) -> Result<QueueName, InvalidCanvas> {
         let named = |name| option(options, name).and_then(|name| text(name)).filter(|name| !name.is_empty());
-        let by_default_exchange = || named("routing_key").filter(|_| named("exchange").is_none() && options.contains_key("exchange"));
+        let by_default_exchange = || {
+            named("routing_key").filter(|_| named("exchange").is_none() && options.contains_key("exchange"))
+        };
         match named("queue").or_else(by_default_exchange) {
             Some(name) => name.parse().map_err(|error| InvalidCanvas::name(&name, "queue", &error)),
             None => Ok(self.caller.queue.clone()),
@@ -349,7 +351,10 @@ pub fn chunks_group(chunks: &Signature) -> Signature {
     let list = as_list(option(&chunks.kwargs, "it"));
     let n = option(&chunks.kwargs, "n").and_then(|n| parse::<usize>(n)).filter(|n| *n > 0).unwrap_or(1);
     let starmap = |part: &[Raw]| {
-        let kwargs = [("task".to_owned(), chunks.kwargs.get("task").cloned().unwrap_or_else(|| raw(&()))), ("it".to_owned(), raw(part))];
+        let kwargs = [
+            ("task".to_owned(), chunks.kwargs.get("task").cloned().unwrap_or_else(|| raw(&()))),
+            ("it".to_owned(), raw(part)),
+        ];
         Signature {
             kwargs: kwargs.into(),
             kind: Kind::Map("xstarmap"),
@@ -361,7 +366,10 @@ pub fn chunks_group(chunks: &Signature) -> Signature {
 }
 
 fn task_id(id: &RawValue) -> Result<TaskId, InvalidCanvas> {
-    let id = text(id).ok_or_else(|| InvalidCanvas::Task { task: "celery.group".to_owned(), reason: format!("its task_id is {}, not text", super::quoted(id.get())) })?;
+    let id = text(id).ok_or_else(|| InvalidCanvas::Task {
+        task: "celery.group".to_owned(),
+        reason: format!("its task_id is {}, not text", super::quoted(id.get())),
+    })?;
     id.parse().map_err(|error| InvalidCanvas::name(&id, "task_id", &error))
 }
 
@@ -413,7 +421,9 @@ impl Get<'_> {
             value: String,
         }
         let Some(value) = self.value() else { return Ok(None) };
-        if let Some(after) = parse::<f64>(value).and_then(|after| SignedDuration::try_from_secs_f64(after).ok()) {
+        if let Some(after) =
+            parse::<f64>(value).and_then(|after| SignedDuration::try_from_secs_f64(after).ok())
+        {
             return Ok(Some(now.checked_add(after).unwrap_or(Timestamp::MAX)));
         }
         let text = text(value).or_else(|| parse::<Marked>(value).map(|marked| marked.value));

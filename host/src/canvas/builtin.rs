@@ -35,9 +35,11 @@ pub const NAMES: &[&str] = &[
 /// What the request needs done, if it is for one of these tasks. What is to be sent is put into `sent`.
 pub fn builtin(request: &Request, sent: &mut Sent) -> Option<Builtin> {
     let name = NAMES.iter().find(|name| **name == request.task.as_str())?;
-    Some(done(name, request, sent).unwrap_or_else(|exception| {
-        Builtin::Ended(Outcome::Failure(Failure::without_traceback(exception)))
-    }))
+    Some(
+        done(name, request, sent).unwrap_or_else(|exception| {
+            Builtin::Ended(Outcome::Failure(Failure::without_traceback(exception)))
+        }),
+    )
 }
 
 fn done(name: &str, request: &Request, sent: &mut Sent) -> Result<Builtin, Exception> {
@@ -45,7 +47,10 @@ fn done(name: &str, request: &Request, sent: &mut Sent) -> Result<Builtin, Excep
     let value = match name {
         "celery.map" | "celery.starmap" => {
             let signature = given.signature("task")?;
-            let task = signature.task.parse().map_err(|error: crate::task::InvalidName| given.wrong(&error.to_string()))?;
+            let task = signature
+                .task
+                .parse()
+                .map_err(|error: crate::task::InvalidName| given.wrong(&error.to_string()))?;
             let one = |item: &Raw| match name {
                 "celery.map" => raw(&[item]),
                 _ => item.clone(),
@@ -81,7 +86,8 @@ fn done(name: &str, request: &Request, sent: &mut Sent) -> Result<Builtin, Excep
             sent.call_with(chord, &as_list(given.get("partial_args")))
         }
         _ => {
-            let mut chunks = Signature { kind: Kind::Chunks, immutable: true, ..Signature::task("celery.chunks") };
+            let mut chunks =
+                Signature { kind: Kind::Chunks, immutable: true, ..Signature::task("celery.chunks") };
             for name in ["task", "it", "n"] {
                 let value = given.get(name).ok_or_else(|| given.missing(name))?;
                 chunks.kwargs.insert(name.to_owned(), value.clone());
@@ -130,9 +136,8 @@ impl<'a> Given<'a> {
     /// All arguments, or the one that `index` picks; negative ones count from the end.
     fn accumulated(&self) -> Result<Raw, Exception> {
         let Some(index) = option(&self.kwargs, "index") else { return Ok(raw(&self.args)) };
-        let index: i64 = parse(index).ok_or_else(|| {
-            Exception::builtin("TypeError", "tuple indices must be integers or slices")
-        })?;
+        let index: i64 = parse(index)
+            .ok_or_else(|| Exception::builtin("TypeError", "tuple indices must be integers or slices"))?;
         let place = if index < 0 { index + self.args.len() as i64 } else { index };
         let found = usize::try_from(place).ok().and_then(|place| self.args.get(place));
         found.cloned().ok_or_else(|| Exception::builtin("IndexError", "tuple index out of range"))

@@ -92,7 +92,10 @@ pub fn finish(
     queue: &QueueName,
     now: Timestamp,
 ) -> Result<Follow, InvalidCanvas> {
-    let unreadable = |reason: &str| InvalidCanvas::Signature { text: super::quoted(&chord.chord), reason: reason.to_owned() };
+    let unreadable = |reason: &str| InvalidCanvas::Signature {
+        text: super::quoted(&chord.chord),
+        reason: reason.to_owned(),
+    };
     let note: Note = serde_json::from_str(&chord.chord).map_err(|error| unreadable(&error.to_string()))?;
     let body = Signature::parse(&note.body)?;
     let caller = || Caller { id: note.id.clone(), root_id: note.root_id.clone(), queue: queue.clone(), now };
@@ -113,11 +116,13 @@ pub fn finish(
     let mut follow = Follow::default();
     let exception = Exception::new("celery.exceptions", "ChordError", vec![why.into()]);
     let failure = Failure::without_traceback(exception);
-    let ended = Ended { state: &State::Failure, failure: &failure, id: &note.id, root_id: &note.root_id, now };
+    let ended =
+        Ended { state: &State::Failure, failure: &failure, id: &note.id, root_id: &note.root_id, now };
     follow.abandon(&body, ended);
 
     let failed = body_id(&body).unwrap_or_else(|| chord.group.clone());
-    let root_id = body.text_option("root_id").and_then(|id| TaskId::new(&id).ok()).unwrap_or_else(|| failed.clone());
+    let root_id =
+        body.text_option("root_id").and_then(|id| TaskId::new(&id).ok()).unwrap_or_else(|| failed.clone());
     let errbacks = as_list(body.option("link_error"));
     let errbacks: Vec<_> = errbacks.iter().filter_map(|errback| Signature::parse(errback).ok()).collect();
     let mut sends = Sends::by(caller());
@@ -144,7 +149,10 @@ fn results(chord: &CompleteChord, stored: &[String]) -> Result<Raw, String> {
     let endings: Vec<_> = chord
         .endings
         .iter()
-        .map(|text| Ending::parse(text).ok_or_else(|| format!("Join error: a part ended with {}", super::quoted(text))))
+        .map(|text| {
+            Ending::parse(text)
+                .ok_or_else(|| format!("Join error: a part ended with {}", super::quoted(text)))
+        })
         .collect::<Result<_, _>>()?;
     let Some(shape) = chord.shape.as_deref().and_then(shape) else {
         return match endings.iter().find_map(|ending| Some((&ending.id, ending.failure()?))) {
@@ -164,7 +172,8 @@ fn shaped(shape: &ResultTuple, known: &HashMap<String, Ending>) -> Result<Raw, S
         return Ok(raw(&values));
     }
     let id = text(shape.id()).unwrap_or_default();
-    let ending = known.get(&id).ok_or_else(|| format!("Join error: nothing is known of {}", super::quoted(&id)))?;
+    let ending =
+        known.get(&id).ok_or_else(|| format!("Join error: nothing is known of {}", super::quoted(&id)))?;
     match ending.failure() {
         Some(exception) => Err(format!("Join error: {}", repr::exception(&exception))),
         None => Ok(ending.result.clone()),

@@ -40,12 +40,8 @@ pub fn after(
     queue: &QueueName,
     now: Timestamp,
 ) -> Result<Follow, InvalidCanvas> {
-    let caller = || Caller {
-        id: request.id.clone(),
-        root_id: request.root_id.clone(),
-        queue: queue.clone(),
-        now,
-    };
+    let caller =
+        || Caller { id: request.id.clone(), root_id: request.root_id.clone(), queue: queue.clone(), now };
     let mut follow = Follow::default();
     match outcome {
         Outcome::Success(value) => {

@@ -53,13 +53,10 @@ pub fn freeze(signature: &mut Signature, place: Place) -> ResultTuple {
         Kind::Group(_) => freeze_group(signature, place),
         Kind::Chord { header, body } => {
             let Place { id, group_id, group_index, chord, root_id } = place;
-            let body_result = freeze(
-                body,
-                Place { id, group_id, group_index, chord, root_id: root_id.clone() },
-            );
+            let body_result =
+                freeze(body, Place { id, group_id, group_index, chord, root_id: root_id.clone() });
             let chord = Some(body.to_raw());
-            let header_result =
-                freeze(header, Place { chord, root_id, ..Place::default() });
+            let header_result = freeze(header, Place { chord, root_id, ..Place::default() });
             if let Some(id) = header.options.get("task_id") {
                 signature.options.insert("task_id".to_owned(), id.clone());
             }
@@ -131,12 +128,7 @@ pub struct FrozenChain {
 
 /// Unrolls chains in the chain, makes a group with something behind it a chord, and gives ids to all. `args` go before those
 /// of the first task.
-pub fn freeze_chain(
-    tasks: Vec<Signature>,
-    args: &[Raw],
-    link_error: &[Raw],
-    place: Place,
-) -> FrozenChain {
+pub fn freeze_chain(tasks: Vec<Signature>, args: &[Raw], link_error: &[Raw], place: Place) -> FrozenChain {
     let mut steps = unrolled(tasks);
     if let Some(first) = steps.first_mut() {
         first.args = first.args_after(args);

@@ -88,7 +88,8 @@ impl InvalidCanvas {
 fn quoted(text: impl fmt::Display) -> String {
     const LONGEST: usize = 80;
     let text = text.to_string();
-    let mut shown: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut shown: String =
+        text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(LONGEST).is_some() {
         shown.push_str("...");
     }

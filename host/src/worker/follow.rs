@@ -70,7 +70,14 @@ pub(super) fn after(worker: &Worker, end: End, life: Option<&Life>) -> (End, Fol
     };
     let Ok(workflow) = &life.workflow else { return (end, of_unreadable(worker, life, &outcome)) };
     let sent = std::mem::take(&mut *life.sent.lock().unwrap_or_else(PoisonError::into_inner));
-    match canvas::after(&life.request, workflow, &outcome, sent, &worker.options.default_queue, worker.clock.now()) {
+    match canvas::after(
+        &life.request,
+        workflow,
+        &outcome,
+        sent,
+        &worker.options.default_queue,
+        worker.clock.now(),
+    ) {
         Ok(follow) if follow.replaced => (End::Replaced { request: life.request.clone() }, follow),
         Ok(follow) => (end, follow),
         Err(invalid) => {

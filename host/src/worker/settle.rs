@@ -76,8 +76,9 @@ impl Commits {
 
     /// Waits for a settlement and adds what else is there.
     async fn next_batch(&mut self) -> Option<Vec<Waiting>> {
-        let size =
-            |(settlement, _): &Waiting| settlement.results.iter().map(|result| result.meta.len()).sum::<usize>();
+        let size = |(settlement, _): &Waiting| {
+            settlement.results.iter().map(|result| result.meta.len()).sum::<usize>()
+        };
         let first = self.waiting.recv().await?;
         let mut bytes = size(&first);
         let mut batch = vec![first];

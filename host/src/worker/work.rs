@@ -74,7 +74,8 @@ impl Work {
                 outcome => return Run { outcome, asked: run.asked, ..all },
             }
             if size > plugin.program.largest_result() {
-                let text = format!("results of more than {size} bytes; call fewer at a time (--max-result-size)");
+                let text =
+                    format!("results of more than {size} bytes; call fewer at a time (--max-result-size)");
                 let exception = Exception::new("kombu.exceptions", "EncodeError", vec![text.into()]);
                 return Run { outcome: Outcome::Failure(Failure::without_traceback(exception)), ..all };
             }

@@ -35,7 +35,10 @@ fn what_is_no_signature_is_refused_by_name() {
         (json!({"task": "a", "args": {"x": 1}}), "invalid type: map, expected a sequence"),
         (json!({"task": "a", "subtask_type": "pickle"}), "there is no subtask_type \"pickle\""),
         (json!({"task": "celery.chain", "subtask_type": "chain"}), "its kwargs have no tasks"),
-        (json!({"task": "celery.chord", "subtask_type": "chord", "kwargs": {"header": []}}), "its kwargs have no body"),
+        (
+            json!({"task": "celery.chord", "subtask_type": "chord", "kwargs": {"header": []}}),
+            "its kwargs have no body",
+        ),
         (chain(vec![json!(null), json!("add")]), "null is no signature"),
     ] {
         let error = Signature::parse(&raw(&signature)).unwrap_err().to_string();

@@ -49,7 +49,10 @@ fn fails(signature: Value) -> String {
 
 #[test]
 fn chains_pass_results_on() {
-    assert_eq!(succeeds(chain(&[s("add", json!([1, 2])), s("add", json!([10])), s("add", json!([100]))])), 113);
+    assert_eq!(
+        succeeds(chain(&[s("add", json!([1, 2])), s("add", json!([10])), s("add", json!([100]))])),
+        113
+    );
     assert_eq!(succeeds(chain(&[s("add", json!([1])), si("add", json!([5, 5]))])), 10);
     let inner = chain(&[s("add", json!([2])), s("add", json!([3]))]);
     assert_eq!(succeeds(chain(&[s("add", json!([1])), inner.clone(), s("add", json!([4]))])), 10);
@@ -63,7 +66,8 @@ fn every_task_of_a_chain_knows_its_root_and_its_parent() {
     world.run(chain(&[s("a", json!([])), s("b", json!([])), s("c", json!([]))]));
     let ids: Vec<_> = world.requests.iter().map(|request| request.id.to_string()).collect();
     let roots: Vec<_> = world.requests.iter().map(|request| request.root_id.to_string()).collect();
-    let parents: Vec<_> = world.requests.iter().map(|request| request.parent_id.clone().unwrap().to_string()).collect();
+    let parents: Vec<_> =
+        world.requests.iter().map(|request| request.parent_id.clone().unwrap().to_string()).collect();
     assert_eq!(parents[1..], ids[..2]);
     assert!(roots[1..].iter().all(|root| *root == roots[0]), "{roots:?}");
     assert_eq!(world.children[&ids[0]], json!([[[ids[1], null], null]]));
@@ -74,10 +78,24 @@ fn every_task_of_a_chain_knows_its_root_and_its_parent() {
 fn groups_are_the_headers_of_chords() {
     let parts = [s("add", json!([2, 2])), s("add", json!([4, 4]))];
     assert_eq!(succeeds(chord(&parts, s("sum", json!([])))), 12);
-    assert_eq!(succeeds(chain(&[s("add", json!([1, 1])), group(&[s("add", json!([10])), s("add", json!([20]))]), s("sum", json!([])), s("add", json!([1000]))])), 1034);
+    assert_eq!(
+        succeeds(chain(&[
+            s("add", json!([1, 1])),
+            group(&[s("add", json!([10])), s("add", json!([20]))]),
+            s("sum", json!([])),
+            s("add", json!([1000]))
+        ])),
+        1034
+    );
     assert_eq!(succeeds(chord(&[], s("sum", json!([])))), 0, "nothing to wait for");
-    assert_eq!(succeeds(chord(&[chord(&parts, s("sum", json!([]))), s("add", json!([4]))], s("sum", json!([])))), 16);
-    let nested = [chain(&[s("add", json!([1, 1])), s("add", json!([2]))]), group(&[s("add", json!([3, 3])), s("add", json!([4, 4]))])];
+    assert_eq!(
+        succeeds(chord(&[chord(&parts, s("sum", json!([]))), s("add", json!([4]))], s("sum", json!([])))),
+        16
+    );
+    let nested = [
+        chain(&[s("add", json!([1, 1])), s("add", json!([2]))]),
+        group(&[s("add", json!([3, 3])), s("add", json!([4, 4]))]),
+    ];
     assert_eq!(succeeds(chord(&nested, s("sum", json!([])))), 18);
     let fifty: Vec<_> = (0..50).map(|i| s("add", json!([i, i]))).collect();
     assert_eq!(succeeds(chord(&fifty, s("sum", json!([])))), 2450);
@@ -88,15 +106,26 @@ fn the_results_of_a_header_keep_their_order_and_their_shape() {
     let parts: Vec<_> = (0..12).map(|i| s("add", json!([i]))).collect();
     assert_eq!(succeeds(chord(&parts, s("echo", json!([])))), json!([(0..12).collect::<Vec<_>>()]));
     let fan = chain(&[s("add", json!([1])), group(&[s("add", json!([1])), s("add", json!([2]))])]);
-    assert_eq!(succeeds(chord(&[fan.clone(), s("add", json!([5]))], s("echo", json!([])))), json!([[[2, 3], 5]]));
+    assert_eq!(
+        succeeds(chord(&[fan.clone(), s("add", json!([5]))], s("echo", json!([])))),
+        json!([[[2, 3], 5]])
+    );
     assert_eq!(succeeds(chord(&[fan], s("echo", json!([])))), json!([[[2, 3]]]));
 }
 
 #[test]
 fn a_chord_in_the_middle_goes_on() {
-    let tasks = [s("add", json!([1])), chord(&[s("add", json!([1])), s("add", json!([2]))], s("sum", json!([]))), s("add", json!([10]))];
+    let tasks = [
+        s("add", json!([1])),
+        chord(&[s("add", json!([1])), s("add", json!([2]))], s("sum", json!([]))),
+        s("add", json!([10])),
+    ];
     assert_eq!(succeeds(chain(&tasks)), 15);
-    let twice = [group(&[s("add", json!([1])), s("add", json!([2]))]), group(&[s("sum", json!([])), s("sum", json!([]))]), s("sum", json!([]))];
+    let twice = [
+        group(&[s("add", json!([1])), s("add", json!([2]))]),
+        group(&[s("sum", json!([])), s("sum", json!([]))]),
+        s("sum", json!([])),
+    ];
     assert_eq!(succeeds(chain(&twice)), 6);
     let body = chain(&[s("sum", json!([])), s("add", json!([1])), s("add", json!([1]))]);
     assert_eq!(succeeds(chord(&[s("add", json!([1])), s("add", json!([2]))], body)), 5);
@@ -117,11 +146,18 @@ fn callbacks_get_the_result_and_failures_call_errbacks() {
     world.drain();
     assert_eq!(world.ran, ["add(1, 2)", "add(3, 10)", "add(20,)"]);
     let group = &world.children[&id][0];
-    assert_eq!((group[1][0][1].clone(), group[1].as_array().unwrap().len()), (Value::Null, 2), "one group: {group}");
+    assert_eq!(
+        (group[1][0][1].clone(), group[1].as_array().unwrap().len()),
+        (Value::Null, 2),
+        "one group: {group}"
+    );
     assert_eq!(world.requests[2].group_index, Some(1));
 
     let mut world = World::default();
-    let fails = with(s("fail", json!(["x"])), json!({"link_error": [s("note", json!([7]))], "link": s("add", json!([]))}));
+    let fails = with(
+        s("fail", json!(["x"])),
+        json!({"link_error": [s("note", json!([7]))], "link": s("add", json!([]))}),
+    );
     let id = world.apply(fails);
     world.drain();
     assert_eq!(world.ran, ["fail('x',)".to_owned(), format!("note('{id}', 7)")]);
@@ -137,7 +173,13 @@ fn what_comes_after_a_failure_fails_with_it() {
     for id in &ids {
         assert_eq!(world.results[id], ("FAILURE".to_owned(), world.results["a"].1.clone()), "{id}");
     }
-    assert_eq!(fails(chord(&[s("add", json!([1])), s("fail", json!([2]))], s("sum", json!([])))).split(" raised ").nth(1).unwrap(), "ValueError('2')");
+    assert_eq!(
+        fails(chord(&[s("add", json!([1])), s("fail", json!([2]))], s("sum", json!([]))))
+            .split(" raised ")
+            .nth(1)
+            .unwrap(),
+        "ValueError('2')"
+    );
 }
 
 #[test]
@@ -146,18 +188,50 @@ fn a_chord_that_cannot_be_ends_in_an_error_once() {
     for (header, what) in [
         (vec![s("fail", json!([1])), s("fail", json!([2]))], "two parts fail"),
         (vec![s("revoke", json!([])), s("add", json!([1]))], "a part is revoked"),
-        (vec![chain(&[s("fail", json!([1])), s("add", json!([1]))]), s("add", json!([1]))], "a part never comes"),
+        (
+            vec![chain(&[s("fail", json!([1])), s("add", json!([1]))]), s("add", json!([1]))],
+            "a part never comes",
+        ),
         (vec![chain(&[s("revoke", json!([])), s("add", json!([1]))])], "nor after a revoked one"),
-        (vec![chain(&[s("fail", json!([1])), group(&[s("add", json!([1])), s("add", json!([1]))])])], "nor a group of parts"),
-        (vec![chain(&[s("fail", json!([1])), chord(&[s("add", json!([1])), s("add", json!([1]))], s("sum", json!([])))])], "nor a chord"),
-        (vec![chord(&[s("fail", json!([1])), s("add", json!([1]))], s("sum", json!([])))], "a chord in it fails"),
-        (vec![chord(&[s("fail", json!([1])), s("add", json!([1]))], chain(&[s("sum", json!([])), s("add", json!([1]))]))], "with a chain as its body"),
-        (vec![chain(&[chord(&[s("fail", json!([1])), s("add", json!([1]))], s("sum", json!([]))), s("add", json!([1]))])], "with more after it"),
+        (
+            vec![chain(&[s("fail", json!([1])), group(&[s("add", json!([1])), s("add", json!([1]))])])],
+            "nor a group of parts",
+        ),
+        (
+            vec![chain(&[
+                s("fail", json!([1])),
+                chord(&[s("add", json!([1])), s("add", json!([1]))], s("sum", json!([]))),
+            ])],
+            "nor a chord",
+        ),
+        (
+            vec![chord(&[s("fail", json!([1])), s("add", json!([1]))], s("sum", json!([])))],
+            "a chord in it fails",
+        ),
+        (
+            vec![chord(
+                &[s("fail", json!([1])), s("add", json!([1]))],
+                chain(&[s("sum", json!([])), s("add", json!([1]))]),
+            )],
+            "with a chain as its body",
+        ),
+        (
+            vec![chain(&[
+                chord(&[s("fail", json!([1])), s("add", json!([1]))], s("sum", json!([]))),
+                s("add", json!([1])),
+            ])],
+            "with more after it",
+        ),
     ] {
         let mut world = World::default();
         let body = with(s("sum", json!([])), json!({"link_error": note("body")}));
         let (state, result) = world.run(chord(&header, body));
-        assert_eq!((state.as_str(), result["exc_type"].as_str()), ("FAILURE", Some("ChordError")), "{what}: {:?}", world.ran);
+        assert_eq!(
+            (state.as_str(), result["exc_type"].as_str()),
+            ("FAILURE", Some("ChordError")),
+            "{what}: {:?}",
+            world.ran
+        );
         let notes = world.ran.iter().filter(|ran| ran.starts_with("note(")).count();
         assert_eq!(notes, 1, "{what}: {:?}", world.ran);
     }
@@ -165,7 +239,12 @@ fn a_chord_that_cannot_be_ends_in_an_error_once() {
 
 #[test]
 fn a_chain_after_a_chord_that_fails_is_told() {
-    let tasks = [group(&[s("fail", json!([1])), s("add", json!([1]))]), s("sum", json!([])), s("add", json!([1])), s("add", json!([2]))];
+    let tasks = [
+        group(&[s("fail", json!([1])), s("add", json!([1]))]),
+        s("sum", json!([])),
+        s("add", json!([1])),
+        s("add", json!([2])),
+    ];
     assert!(fails(chain(&tasks)).starts_with("ChordError: Dependency "));
 }
 
@@ -174,7 +253,10 @@ fn a_replaced_task_passes_its_place_on() {
     assert_eq!(succeeds(s("replace", json!([s("add", json!([1, 2]))]))), 3);
     let chained = [s("replace", json!([s("add", json!([1, 2]))])), s("add", json!([10]))];
     assert_eq!(succeeds(chain(&chained)), 13);
-    let by_chain = [s("replace", json!([chain(&[s("add", json!([1, 2])), s("add", json!([3]))])])), s("add", json!([10]))];
+    let by_chain = [
+        s("replace", json!([chain(&[s("add", json!([1, 2])), s("add", json!([3]))])])),
+        s("add", json!([10])),
+    ];
     assert_eq!(succeeds(chain(&by_chain)), 16);
     let by_group = s("replace", json!([group(&[s("add", json!([1, 2])), s("add", json!([3]))])]));
     assert_eq!(succeeds(by_group.clone()), json!([3, 3]));
@@ -182,7 +264,10 @@ fn a_replaced_task_passes_its_place_on() {
     let in_chord = [s("replace", json!([s("add", json!([1, 2]))])), s("add", json!([4]))];
     assert_eq!(succeeds(chord(&in_chord, s("sum", json!([])))), 7);
     let mut world = World::default();
-    let id = world.apply(with(s("replace", json!([s("fail", json!([1]))])), json!({"link_error": s("note", json!([]))})));
+    let id = world.apply(with(
+        s("replace", json!([s("fail", json!([1]))])),
+        json!({"link_error": s("note", json!([]))}),
+    ));
     world.drain();
     assert_eq!(world.ran[2..], [format!("note('{id}',)")]);
     assert_eq!(world.requests[1].replaced_task_nesting, 1);
@@ -211,11 +296,20 @@ fn options_reach_the_messages_they_are_for() {
     world.apply(with(s("add", json!([1])), options));
     world.drain();
     let request = &world.requests[0];
-    assert_eq!((request.priority, request.shadow.as_deref(), request.ignore_result), (7, Some("shown"), true));
+    assert_eq!(
+        (request.priority, request.shadow.as_deref(), request.ignore_result),
+        (7, Some("shown"), true)
+    );
     assert_eq!(request.eta.unwrap().to_string(), "2030-01-31T12:00:10Z");
     assert_eq!(request.expires.unwrap().to_string(), "2030-01-31T12:01:00Z");
-    assert_eq!((request.limits.hard.unwrap().as_secs_f64(), request.limits.soft.unwrap().as_secs_f64()), (5.0, 2.5));
-    assert_eq!(crate::protocol::message::stamps(&request.headers), [("on".to_owned(), vec!["monday".to_owned()])]);
+    assert_eq!(
+        (request.limits.hard.unwrap().as_secs_f64(), request.limits.soft.unwrap().as_secs_f64()),
+        (5.0, 2.5)
+    );
+    assert_eq!(
+        crate::protocol::message::stamps(&request.headers),
+        [("on".to_owned(), vec!["monday".to_owned()])]
+    );
     let headers: Value = serde_json::from_str(request.headers.get()).unwrap();
     assert_eq!((&headers["trace"], &headers["id"]), (&json!("t"), &json!(request.id.as_str())));
     let properties: Value = serde_json::from_str(request.properties.get()).unwrap();

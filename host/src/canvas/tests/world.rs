@@ -6,10 +6,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    canvas::{self, Builtin, Caller, Follow, Raw, Sends, Sent, Signature, Workflow, apply::Surroundings, signature::raw},
+    canvas::{
+        self, Builtin, Caller, Follow, Raw, Sends, Sent, Signature, Workflow, apply::Surroundings,
+        signature::raw,
+    },
     protocol::{
         message::{self, MessageLimits},
-        result::{MetaResult, encode as encode_result, Meta},
+        result::{Meta, MetaResult, encode as encode_result},
     },
     task::{ChordPart, CompleteChord, Exception, Failure, GroupChange, Outcome, Request, State, TaskId},
 };
@@ -62,12 +65,14 @@ impl World {
     /// Runs until nothing is left to do.
     pub fn drain(&mut self) {
         for _ in 0..10_000 {
-            let complete = self.groups.iter().find(|(id, group)| group.complete && !self.finished.contains(id));
+            let complete =
+                self.groups.iter().find(|(id, group)| group.complete && !self.finished.contains(id));
             if let Some((id, group)) = complete {
                 let id = id.clone();
                 let chord = group.completed(&id);
                 self.finished.push(id);
-                let stored: Vec<_> = canvas::missing(&chord).iter().filter_map(|id| self.ending(id)).collect();
+                let stored: Vec<_> =
+                    canvas::missing(&chord).iter().filter_map(|id| self.ending(id)).collect();
                 self.commit(canvas::finish(&chord, &stored, &"celery".parse().unwrap(), now()).unwrap());
             } else if let Some(message) = self.queue.pop_front() {
                 self.run_one(&message);
@@ -151,7 +156,12 @@ impl Group {
 }
 
 fn caller(id: &str, root_id: &str) -> Caller {
-    Caller { id: id.parse().unwrap(), root_id: root_id.parse().unwrap(), queue: "celery".parse().unwrap(), now: now() }
+    Caller {
+        id: id.parse().unwrap(),
+        root_id: root_id.parse().unwrap(),
+        queue: "celery".parse().unwrap(),
+        now: now(),
+    }
 }
 
 fn now() -> Timestamp {
@@ -170,7 +180,11 @@ fn task_outcome(task: &str, args: &str, kwargs: &str) -> Outcome {
             return Outcome::Failure(Failure::without_traceback(exception));
         }
         "revoke" => {
-            return Outcome::Revoked(Exception::new("celery.exceptions", "TaskRevokedError", vec!["revoked".into()]));
+            return Outcome::Revoked(Exception::new(
+                "celery.exceptions",
+                "TaskRevokedError",
+                vec!["revoked".into()],
+            ));
         }
         _ if kwargs == "{}" => json!(args),
         _ => json!([args, serde_json::from_str::<Value>(kwargs).unwrap()]),

@@ -82,9 +82,7 @@ impl Embed {
         let text = |part: &Option<SharedJson>| part.as_ref().map_or("null", |part| part.get()).to_owned();
         let [callbacks, errbacks, chain, chord] =
             [&self.callbacks, &self.errbacks, &self.chain, &self.chord].map(text);
-        format!(
-            r#"{{"callbacks": {callbacks}, "errbacks": {errbacks}, "chain": {chain}, "chord": {chord}}}"#
-        )
+        format!(r#"{{"callbacks": {callbacks}, "errbacks": {errbacks}, "chain": {chain}, "chord": {chord}}}"#)
     }
 }
 

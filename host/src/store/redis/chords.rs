@@ -124,11 +124,7 @@ impl Redis {
     pub(super) fn chords_are_complete<'g>(&self, groups: impl Iterator<Item = &'g TaskId>) {
         let mut groups = groups.peekable();
         if groups.peek().is_some() {
-            self.complete
-                .groups
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .extend(groups.cloned());
+            self.complete.groups.lock().unwrap_or_else(PoisonError::into_inner).extend(groups.cloned());
             self.complete.news.notify_one();
         }
     }

@@ -29,7 +29,8 @@ use std::{
 use tokio::sync::{Mutex, Notify};
 
 use self::{
-    address::Address, announcements::Announcements, chords::Complete, connection::Connection, custody::Custody, script::Call,
+    address::Address, announcements::Announcements, chords::Complete, connection::Connection,
+    custody::Custody, script::Call,
 };
 use super::{StoreError, StoredResult};
 use crate::task::QueueName;

@@ -8,10 +8,7 @@ use super::{
     keys, record,
     tag::OwnTag,
 };
-use crate::{
-    fail_point,
-    store::StoreError,
-};
+use crate::{fail_point, store::StoreError};
 
 /// The most messages that are put back in one round trip.
 const CHUNK: usize = 1_000;

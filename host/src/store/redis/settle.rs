@@ -124,7 +124,11 @@ impl Redis {
     /// What is stored of a settlement in a database of its own. Doing it twice is the same as doing it once.
     fn elsewhere(&self, settlement: &Settlement) -> Call {
         let Settlement { results, groups, .. } = settlement;
-        self.ending(&Ending { tag: b"", with: With { results, groups, sends: &[] }, then: Then::Acknowledged })
+        self.ending(&Ending {
+            tag: b"",
+            with: With { results, groups, sends: &[] },
+            then: Then::Acknowledged,
+        })
     }
 
     /// Notes which chords are complete by what was just committed.

@@ -54,7 +54,8 @@ fn complete(connection: &Connection) -> rusqlite::Result<Vec<CompleteChord>> {
         let Ok(group) = TaskId::new(&id) else { continue };
         let mut endings = connection
             .prepare_cached("SELECT ending FROM parts WHERE group_id = ?1 ORDER BY place, ending")?;
-        let endings = endings.query_map([&id], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+        let endings =
+            endings.query_map([&id], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
         complete.push(CompleteChord { group, chord, endings, shape });
     }
     Ok(complete)
@@ -120,7 +121,9 @@ fn count(connection: &Connection, group: &TaskId, part: &ChordPart) -> rusqlite:
         return Ok(false);
     }
     let counted = connection
-        .prepare_cached("INSERT OR IGNORE INTO parts (group_id, place, task_id, ending) VALUES (?1, ?2, ?3, ?4)")?
+        .prepare_cached(
+            "INSERT OR IGNORE INTO parts (group_id, place, task_id, ending) VALUES (?1, ?2, ?3, ?4)",
+        )?
         .execute(params![group.as_str(), index.unwrap_or(i64::MAX), id.as_str(), ending])?;
     connection
         .prepare_cached("UPDATE groups SET parts = parts + ?2 WHERE group_id = ?1")?

@@ -53,8 +53,7 @@ impl Sqlite {
             let mut settled = vec![Settled::NotHeld; settlements.len()];
             let mut chord_complete = false;
             for &i in &order {
-                let ended =
-                    alone(connection, |connection| settle(connection, &settlements[i], lifetimes))?;
+                let ended = alone(connection, |connection| settle(connection, &settlements[i], lifetimes))?;
                 settled[i] = ended.settled;
                 chord_complete |= ended.chord_complete;
             }
@@ -96,11 +95,7 @@ pub fn alone(
     Ok(ended)
 }
 
-fn settle(
-    connection: &Connection,
-    settlement: &Settlement,
-    lifetimes: Lifetimes,
-) -> rusqlite::Result<Ended> {
+fn settle(connection: &Connection, settlement: &Settlement, lifetimes: Lifetimes) -> rusqlite::Result<Ended> {
     let Settlement { tag, results, groups, sends, fate } = settlement;
     let Some(place) = held(connection, tag)? else { return Ok(Settled::NotHeld.into()) };
     let ended = with(connection, results, groups, sends, lifetimes)?;
