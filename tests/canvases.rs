@@ -59,13 +59,18 @@ calls = [
  [(result, result.get(timeout=20, propagate=False))[0] for result in [call.delay() for call in calls]]]
 ";
     let redis = TestRedis::start();
-    let python = PythonWorker::start_for_canvases(Celery::BOTH[0], &redis, 2);
+    let python = python(&redis, 2);
     let expected = Celery::BOTH[0].evaluate(&redis, calls);
     drop(python);
     let _host = host(&redis, "host@%h");
     assert_eq!(Celery::BOTH[0].evaluate(&redis, calls), expected);
     assert_eq!(expected[5], "x(1,two,[3,[null,true]],a=-1,b={a:[],z:1})");
     assert_eq!(expected[7], "builtins.ValueError('z')");
+}
+
+fn python(redis: &TestRedis, concurrency: u8) -> PythonWorker {
+    let concurrency = format!("--concurrency={concurrency}");
+    PythonWorker::start_app(Celery::BOTH[0], redis, "canvas", &[&concurrency])
 }
 
 fn host(redis: &TestRedis, name: &str) -> TestHost {
@@ -91,7 +96,7 @@ fn python_workers_agree_about_most_canvases() {
 fn oracles() -> [Vec<Canvas>; 2] {
     [2, 4].map(|concurrency| {
         let redis = TestRedis::start();
-        let _python = PythonWorker::start_for_canvases(Celery::BOTH[0], &redis, concurrency);
+        let _python = python(&redis, concurrency);
         run(&redis)
     })
 }

@@ -2,11 +2,13 @@
 //!
 //! - [`celery_compat`]: an unmodified Python client, in two versions, cannot tell `host` from a Python worker.
 //! - [`canvases`]: random canvases come out of `host` as they come out of a Python worker.
+//! - [`celery_cli`]: Celery's own command line asks and commands `host`.
 //! - [`results`]: what is stored for a task, in every shape of plugin and every type of value.
 //! - [`limits`]: whatever a guest does, only its own task fails, in time and by a name.
 //! - [`delivery`]: the order of messages, and that none is lost when the worker or Redis dies.
 //! - [`delayed`]: very many tasks that wait for their time, and the worker's memory meanwhile.
 //! - [`fleet`]: `host` and Python workers on one Redis: nothing lost, and nothing run twice while its worker lives.
+//! - [`flower`]: Flower shows and commands `host`, by its pages and its API.
 //! - [`hostile`]: messages that no client should send neither stop the worker nor block the queue.
 //! - [`plugins`]: plugins come, change and go while the worker runs.
 //! - [`retries`]: tasks that fail for now, and how often they may.
@@ -22,6 +24,8 @@
 #[cfg(test)]
 mod canvases;
 #[cfg(test)]
+mod celery_cli;
+#[cfg(test)]
 mod celery_compat;
 #[cfg(test)]
 mod cli;
@@ -35,6 +39,8 @@ mod delivery;
 mod dev;
 #[cfg(test)]
 mod fleet;
+#[cfg(test)]
+mod flower;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     thread,
 };
 
@@ -66,6 +66,13 @@ impl Celery {
         command
     }
 
+    /// A program of its environment, run where the tutorial's `app.py` is.
+    pub fn tutorial(self, program: &str, redis: &TestRedis) -> Command {
+        let mut command = self.command(program, redis);
+        command.current_dir(folder().join("tutorial"));
+        command
+    }
+
     fn command(self, program: &str, redis: &TestRedis) -> Command {
         let folder = folder();
         let mut command = self.program(program, &redis.url());
@@ -100,13 +107,11 @@ impl PythonWorker {
         Self::spawn(&mut command, "fleet", &[THREADS, "--concurrency=2", "--hostname=python@%h"])
     }
 
-    /// Starts a worker of `tests/python/canvas.py` that runs so many tasks at once, and waits until it is ready.
+    /// Starts a worker of this file in `tests/python` with more flags, and waits until it is ready. Its pool is of processes,
+    /// Celery's default: with threads it acknowledges but once a second, and sometimes stops for ever.
     #[track_caller]
-    pub fn start_for_canvases(celery: Celery, redis: &TestRedis, concurrency: u8) -> Self {
-        let concurrency = format!("--concurrency={concurrency}");
-        // Processes: with threads the worker acknowledges but once a second, and sometimes stops for ever.
-        let flags = ["--pool=prefork", &concurrency, "--hostname=python@%h"];
-        let mut worker = Self::spawn(&mut celery.command("celery", redis), "canvas", &flags);
+    pub fn start_app(celery: Celery, redis: &TestRedis, app: &str, flags: &[&str]) -> Self {
+        let mut worker = Self::spawn(&mut celery.command("celery", redis), app, flags);
         worker.wait_for(" ready.");
         worker
     }
@@ -138,6 +143,12 @@ impl PythonWorker {
 
     pub fn thaw(&self) {
         self.process.signal("CONT");
+    }
+
+    /// Waits until it has ended.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        self.process.wait()
     }
 
     /// Ends it in the middle of whatever it does.

@@ -2,8 +2,11 @@
 //!
 //! Nothing here waits for time to pass: it waits for a condition, and gives up loudly after [`PATIENCE`].
 
+mod browser;
 mod celery;
+mod flower;
 mod host;
+mod http;
 mod machine;
 mod process;
 mod random;
@@ -18,8 +21,11 @@ use std::{
 pub use artifacts as guests;
 
 pub use self::{
+    browser::Browser,
     celery::{Celery, PythonWorker},
+    flower::Flower,
     host::{TestHost, host},
+    http::Response,
     process::Process,
     random::Random,
     redis::TestRedis,
