@@ -24,7 +24,7 @@ use toml::{Table, Value};
 
 use crate::{
     sandbox::{Function, Skipped},
-    task::{LONGEST_DELAY, TaskOptions},
+    task::{LONGEST_DELAY, RateLimit, TaskOptions},
 };
 
 /// The largest manifest that is read, in bytes.
@@ -194,6 +194,7 @@ const KEYS: &[&str] = &[
     "acks_late",
     "reject_on_worker_lost",
     "ignore_result",
+    "rate_limit",
     "autoretry_for",
     "max_retries",
     "default_retry_delay",
@@ -217,6 +218,7 @@ fn set(options: &mut TaskOptions, key: &str, value: &Value) -> Result<(), Wrong>
         "acks_late" => options.acks_late = flag(value)?,
         "reject_on_worker_lost" => options.reject_on_worker_lost = flag(value)?,
         "ignore_result" => options.ignore_result = flag(value)?,
+        "rate_limit" => options.rate_limit = rate_limit(value)?,
         "autoretry_for" => retry.autoretry_for = exceptions(value)?,
         "max_retries" => retry.max_retries = count(value)?,
         "default_retry_delay" => retry.default_retry_delay = delay(value)?,
@@ -269,6 +271,16 @@ fn count(value: &Value) -> Result<Option<u32>, Wrong> {
             .map(Some)
             .ok_or(Wrong::Value("a whole number from 0 to 4294967295, or \"unlimited\"")),
     }
+}
+
+fn rate_limit(value: &Value) -> Result<Option<RateLimit>, Wrong> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Integer(_) | Value::Float(_) => value.to_string(),
+        _ => String::new(),
+    };
+    RateLimit::parse(&text)
+        .map_err(|_| Wrong::Value("a number of runs per second, or a text such as \"10/m\" or \"100/h\""))
 }
 
 fn exceptions(value: &Value) -> Result<Vec<String>, Wrong> {

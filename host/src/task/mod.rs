@@ -8,6 +8,7 @@ mod group;
 mod name;
 mod options;
 mod outcome;
+mod rate;
 mod request;
 mod retry;
 
@@ -18,6 +19,7 @@ pub use group::{ChordPart, CompleteChord, GroupChange};
 pub use name::{InvalidName, QueueName, TaskId, TaskName};
 pub use options::TaskOptions;
 pub use outcome::{Failure, Outcome, State};
+pub use rate::{InvalidRateLimit, RateLimit};
 pub use request::{Limits, Notes, Request};
 pub use retry::RetryPolicy;
 

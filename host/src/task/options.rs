@@ -1,6 +1,6 @@
 //! What a task's author says about how it is to be run.
 
-use super::{Limits, RetryPolicy};
+use super::{Limits, RateLimit, RetryPolicy};
 
 /// The options of one task, by Celery's names. A plugin's manifest sets them; see `plugin/manifest.rs`.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +14,8 @@ pub struct TaskOptions {
     pub reject_on_worker_lost: bool,
     /// Whether no result is stored, whatever the message says.
     pub ignore_result: bool,
+    /// How often it may be begun, by all workers together.
+    pub rate_limit: Option<RateLimit>,
     /// Whether and when it is retried.
     pub retry: RetryPolicy,
 }
@@ -26,6 +28,7 @@ impl Default for TaskOptions {
             acks_late: true,
             reject_on_worker_lost: true,
             ignore_result: false,
+            rate_limit: None,
             retry: RetryPolicy::default(),
         }
     }

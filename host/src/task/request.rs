@@ -71,6 +71,8 @@ pub struct Notes {
     pub running: bool,
     /// Its task was begun by a worker that has died.
     pub begun: bool,
+    /// It was set aside because of its task's rate limit, and its turn has come since.
+    pub admitted: bool,
     /// Until when it waits, or has waited, for a plugin that offers its task.
     pub parked_until: Option<Timestamp>,
 }

@@ -20,9 +20,9 @@ fn nothing_said_is_the_default() {
     for text in ["", "# nothing\n", "[tasks]\n", "[tasks.divide]\n"] {
         assert_eq!(options(text), [TaskOptions::default(), TaskOptions::default()], "{text}");
     }
-    let TaskOptions { limits, acks_late, reject_on_worker_lost, ignore_result, retry } =
+    let TaskOptions { limits, acks_late, reject_on_worker_lost, ignore_result, rate_limit, retry } =
         TaskOptions::default();
-    assert_eq!((limits.hard, limits.soft), (None, None));
+    assert_eq!((limits.hard, limits.soft, rate_limit), (None, None, None));
     assert_eq!((acks_late, reject_on_worker_lost, ignore_result), (true, true, false));
     assert_eq!((retry.max_retries, retry.retry_backoff, retry.retry_jitter), (Some(3), None, true));
     assert_eq!((retry.default_retry_delay, retry.retry_backoff_max), (seconds(180.0), seconds(600.0)));
@@ -36,6 +36,7 @@ fn every_key_is_read() {
         acks_late = false
         reject_on_worker_lost = false
         ignore_result = true
+        rate_limit = "10/m"
         autoretry_for = ["OSError", "shop.CardDeclined"]
         max_retries = 7
         default_retry_delay = 0
@@ -48,6 +49,7 @@ fn every_key_is_read() {
         acks_late: false,
         reject_on_worker_lost: false,
         ignore_result: true,
+        rate_limit: Some("10/m".parse().unwrap()),
         retry: RetryPolicy {
             autoretry_for: vec!["OSError".into(), "shop.CardDeclined".into()],
             max_retries: Some(7),
@@ -69,6 +71,14 @@ fn some_options_have_several_ways_to_be_said() {
     assert_eq!(backoff("true"), Some(seconds(1.0)));
     assert_eq!((backoff("false"), backoff("0")), (None, None));
     assert_eq!(backoff("0.25"), Some(seconds(0.25)));
+    let rate = |text: &str| {
+        let limit = options(&format!("rate_limit = {text}"))[0].rate_limit.clone();
+        limit.map(|limit| (limit.to_string(), limit.interval()))
+    };
+    assert_eq!(rate("5"), Some(("5".to_owned(), seconds(0.2))));
+    assert_eq!(rate("0.5"), Some(("0.5".to_owned(), seconds(2.0))));
+    assert_eq!(rate("\"100/h\""), Some(("100/h".to_owned(), seconds(36.0))));
+    assert_eq!((rate("0"), rate("\"0/s\"")), (None, None));
     let most = |text: &str| options(&format!("max_retries = {text}"))[0].retry.max_retries;
     assert_eq!((most("\"unlimited\""), most("0"), most("4294967295")), (None, Some(0), Some(u32::MAX)));
 }
@@ -105,6 +115,7 @@ fn what_is_not_understood_is_refused_by_file_and_key() {
     let wrong = |key: &str, found: &str, expected: &str| {
         format!("\"app.toml\" has {key} = {found}, but it must be {expected}")
     };
+    let rate = r#"a number of runs per second, or a text such as "10/m" or "100/h""#;
     let list = r#"a list of names of exceptions: ["ConnectionError"]"#;
     let count = r#"a whole number from 0 to 4294967295, or "unlimited""#;
     for (text, expected) in [
@@ -124,6 +135,9 @@ fn what_is_not_understood_is_refused_by_file_and_key() {
         ("default_retry_delay = -0.5", wrong("default_retry_delay", "-0.5", seconds)),
         ("retry_backoff_max = true", wrong("retry_backoff_max", "true", seconds)),
         ("acks_late = 1", wrong("acks_late", "1", "true or false")),
+        ("rate_limit = -1", wrong("rate_limit", "-1", rate)),
+        ("rate_limit = \"10/d\"", wrong("rate_limit", "\"10/d\"", rate)),
+        ("rate_limit = true", wrong("rate_limit", "true", rate)),
         ("max_retries = -1", wrong("max_retries", "-1", count)),
         ("max_retries = 4294967296", wrong("max_retries", "4294967296", count)),
         ("max_retries = 1.5", wrong("max_retries", "1.5", count)),

@@ -146,6 +146,7 @@ fn read(message: &[u8], limits: &MessageLimits, subject: &mut Subject) -> Result
     let body = body::unpack(envelope.body, encoding.as_deref(), compression.as_deref(), limits)?;
     body::check_depth("body", &body, limits)?;
 
+    let notes = rewrite::read_notes(headers.host);
     let is_protocol_1 = headers.task.is_none() && body.trim_start().starts_with('{');
     let (headers, arguments) = if is_protocol_1 {
         let fields: Headers<'_> = object("body", &body)?;
@@ -182,7 +183,7 @@ fn read(message: &[u8], limits: &MessageLimits, subject: &mut Subject) -> Result
         replaced_task_nesting: Field::new("replaced_task_nesting", headers.replaced_task_nesting).count()?,
         priority: Field::new("priority", properties.priority).priority(),
         redelivered,
-        notes: rewrite::read_notes(headers.host),
+        notes,
         headers: envelope.headers.unwrap_or(empty("{}")).to_owned(),
         properties: envelope.properties.unwrap_or(empty("{}")).to_owned(),
         id,

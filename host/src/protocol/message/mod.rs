@@ -18,7 +18,9 @@ pub use decode::decode;
 pub(super) use decode::open;
 pub use encode::{Embed, Submission, encode};
 pub use refusal::Refusal;
-pub use rewrite::{mark_lost, mark_parked, mark_redelivered, mark_running, replayed, retried};
+pub use rewrite::{
+    mark_admitted, mark_lost, mark_parked, mark_redelivered, mark_requeued, mark_running, replayed, retried,
+};
 pub use stamps::stamps;
 
 /// How large a message may be. Celery sets no bounds, and teams do send megabytes; but a worker that takes everything

@@ -41,9 +41,28 @@ pub fn mark_running(message: &[u8]) -> Option<Vec<u8>> {
     envelope.write()
 }
 
-/// Notes until when the message waits for a plugin that offers its task.
+/// Marks a message that its task wants to be run again later, as [`mark_redelivered`] does. That is another run, for which its
+/// rate limit has to be asked again.
+pub fn mark_requeued(message: &[u8]) -> Option<Vec<u8>> {
+    let mut envelope = Envelope::read(message)?;
+    envelope.notes.running = false;
+    envelope.notes.admitted = false;
+    envelope.mark_redelivered()?;
+    envelope.write()
+}
+
+/// Notes that the message waits for its turn, and need not ask for it again when it comes back.
+pub fn mark_admitted(message: &[u8]) -> Option<Vec<u8>> {
+    let mut envelope = Envelope::read(message)?;
+    envelope.notes.admitted = true;
+    envelope.write()
+}
+
+/// Notes until when the message waits for a plugin that offers its task. When it comes there may be many that have waited
+/// with it, so a rate limit is asked then.
 pub fn mark_parked(message: &[u8], until: Timestamp) -> Option<Vec<u8>> {
     let mut envelope = Envelope::read(message)?;
+    envelope.notes.admitted = false;
     envelope.notes.parked_until = Some(until);
     envelope.write()
 }
@@ -90,6 +109,8 @@ struct WrittenNotes {
     #[serde(skip_serializing_if = "is_default")]
     begun: bool,
     #[serde(skip_serializing_if = "is_default")]
+    admitted: bool,
+    #[serde(skip_serializing_if = "is_default")]
     parked_until: Option<String>,
 }
 
@@ -105,6 +126,7 @@ pub fn read_notes(header: Option<&RawValue>) -> Notes {
         deaths: written.deaths,
         running: written.running,
         begun: written.begun,
+        admitted: written.admitted,
         parked_until: written.parked_until.and_then(|text| time::read(&text)),
     }
 }
@@ -181,9 +203,9 @@ impl<'a> Envelope<'a> {
         if self.notes == Notes::default() {
             self.headers.shift_remove(HEADER);
         } else {
-            let Notes { deaths, running, begun, parked_until } = self.notes;
+            let Notes { deaths, running, begun, admitted, parked_until } = self.notes;
             let parked_until = parked_until.map(time::write);
-            self.set_header(HEADER, WrittenNotes { deaths, running, begun, parked_until })?;
+            self.set_header(HEADER, WrittenNotes { deaths, running, begun, admitted, parked_until })?;
         }
         let (headers, properties) = (raw(&self.headers)?, raw(&self.properties)?);
         self.envelope.insert("headers".to_owned(), headers);
@@ -286,11 +308,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_noted_of_a_message_of_protocol_1_is_read_again() {
+        let body =
+            r#""body": "{\"task\": \"f\", \"id\": \"a\", \"args\": [], \"host\": 5}", "properties": {}"#;
+        let admitted = text(mark_admitted(format!(r#"{{{body}, "headers": {{}}}}"#).as_bytes()));
+        let request = super::super::decode(admitted.as_bytes(), &Default::default()).unwrap();
+        assert!(request.notes.admitted);
+    }
+
+    #[test]
     fn parked_messages_say_until_when() {
         let until: Timestamp = "2030-01-31T12:00:00.5Z".parse().unwrap();
         let parked = text(mark_parked(SENT.as_bytes(), until));
         assert_eq!(notes(&parked).parked_until, Some(until));
         assert_eq!(notes(&text(mark_redelivered(parked.as_bytes()))).parked_until, Some(until));
+    }
+
+    #[test]
+    fn a_message_that_was_admitted_asks_again_only_for_another_run() {
+        let admitted = text(mark_admitted(SENT.as_bytes()));
+        assert!(admitted.contains(r#""host":{"admitted":true}"#), "{admitted}");
+        let message = admitted.as_bytes();
+        for (again, expected) in [
+            (mark_redelivered(message), true),
+            (mark_lost(message), true),
+            (mark_requeued(message), false),
+            (mark_parked(message, Timestamp::UNIX_EPOCH), false),
+            (retried(message, "a", 1, Timestamp::UNIX_EPOCH, "new"), false),
+            (replayed(message, "new"), false),
+        ] {
+            let again = text(again);
+            assert_eq!(notes(&again).admitted, expected, "{again}");
+        }
     }
 
     #[test]
