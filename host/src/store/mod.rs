@@ -18,6 +18,7 @@ mod conformance;
 mod dead_letter;
 mod delivery;
 mod error;
+mod rate_limit;
 pub mod redis;
 mod revocation;
 pub mod sqlite;
@@ -27,6 +28,7 @@ pub use chords::{Chords, Finish};
 pub use dead_letter::{Cause, DeadLetter, DeadLetters};
 pub use delivery::{Delivery, Fate, Publication, Settled, Settlement, StoredResult, Tag, Taken};
 pub use error::StoreError;
+pub use rate_limit::{Admission, Candidate, Pace, RateLimits, Released};
 pub use revocation::{Revocation, Revocations, Target};
 
 /// An opened store: its parts may be one and the same.
@@ -40,6 +42,8 @@ pub struct Store {
     pub chords: Arc<dyn Chords>,
     /// Tasks that must not run.
     pub revocations: Arc<dyn Revocations>,
+    /// Tasks that may not be run as often as they are called.
+    pub rate_limits: Arc<dyn RateLimits>,
     /// Results.
     pub backend: Arc<dyn Backend>,
     /// Events, requests and replies.
@@ -87,6 +91,7 @@ impl Store {
                 chords: sqlite.clone(),
                 revocations: sqlite.clone(),
                 bus: sqlite.clone(),
+                rate_limits: sqlite.clone(),
                 backend: sqlite,
             });
         }
@@ -104,6 +109,7 @@ impl Store {
             chords: redis.clone(),
             revocations: redis.clone(),
             bus: redis.clone(),
+            rate_limits: redis.clone(),
             backend: redis,
         })
     }
@@ -181,7 +187,7 @@ pub trait Broker: Send + Sync + 'static {
     /// The number of messages that are held by workers.
     async fn held(&self) -> Result<u64, StoreError>;
 
-    /// Throws away the messages waiting in a queue; returns how many.
+    /// Throws away the messages waiting in a queue, and those that were set aside from it; returns how many.
     async fn purge(&self, queue: &QueueName) -> Result<u64, StoreError>;
 }
 

@@ -7,8 +7,8 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Backend, Broadcast, Broker, Bus, Cause, Chords, DeadLetters, Delivery, Fate, Heard, Publication, Report,
-    Revocations, Settled, Settlement, StoreError, StoredResult, Tag, Topic,
+    Backend, Broadcast, Broker, Bus, Cause, Chords, DeadLetters, Delivery, Fate, Heard, Publication,
+    RateLimits, Report, Revocations, Settled, Settlement, StoreError, StoredResult, Tag, Topic,
 };
 use crate::{
     protocol::message::{mark_lost, mark_redelivered},
@@ -23,20 +23,21 @@ mod model;
 mod owners;
 mod parking;
 mod queues;
+mod rate_limits;
 mod results;
 mod revocations;
 mod sending;
 mod settling;
 
 pub use {
-    bus::*, chords::*, dead_letters::*, delays::*, model::*, owners::*, parking::*, queues::*, results::*,
-    revocations::*, sending::*, settling::*,
+    bus::*, chords::*, dead_letters::*, delays::*, model::*, owners::*, parking::*, queues::*,
+    rate_limits::*, results::*, revocations::*, sending::*, settling::*,
 };
 
 /// A storage engine under test: an empty place, to which any number of owners connect.
 pub trait Engine: Sized {
     /// What connects to it.
-    type Store: Broker + DeadLetters + Chords + Revocations + Backend + Bus;
+    type Store: Broker + DeadLetters + Chords + Revocations + RateLimits + Backend + Bus;
     /// Makes the place.
     async fn start() -> Self;
     /// A new owner.
@@ -93,6 +94,15 @@ macro_rules! conformance {
             released_messages_are_next_in_their_order,
             a_release_is_an_arrival,
             parked_messages_are_put_back_when_their_time_has_come,
+            a_limited_message_waits_for_its_turn_whoever_dies,
+            what_is_not_held_uses_no_token_and_is_not_set_aside,
+            any_number_of_workers_share_one_bucket,
+            messages_come_back_at_the_rate_of_their_limit_in_their_order,
+            nobody_overtakes_what_was_set_aside,
+            released_messages_go_to_the_head_and_wait_there_for_a_worker,
+            all_come_back_when_the_limit_is_gone,
+            a_message_whose_turn_has_come_is_an_arrival,
+            purging_a_queue_takes_what_was_set_aside_from_it,
             the_part_that_comes_last_completes_a_chord,
             a_chord_is_finished_once_with_all_that_comes_after_it,
             a_part_is_counted_once,

@@ -12,7 +12,10 @@ use std::{
 use fastrand::Rng;
 
 use super::*;
-use crate::task::TaskName;
+use crate::{
+    store::{Admission, Candidate, Pace},
+    task::TaskName,
+};
 
 /// Many short histories, each from an empty store to an empty store. A failure names the seed of its history.
 pub async fn random_histories_leave_every_message_in_one_place<E: Engine>() {
@@ -38,6 +41,7 @@ enum Place {
     Held { tag: Tag, owner: usize },
     Delayed,
     Parked,
+    SetAside,
     Dead,
     Done,
 }
@@ -110,7 +114,7 @@ impl<'e, E: Engine> History<'e, E> {
 
     async fn step(&mut self) {
         let owner = self.random.usize(..self.owners.len());
-        match self.random.u8(..20) {
+        match self.random.u8(..22) {
             0..5 => self.publish(owner).await,
             5..10 => self.take(owner).await,
             10..15 => self.settle(owner).await,
@@ -118,6 +122,8 @@ impl<'e, E: Engine> History<'e, E> {
             16 => self.restore(owner).await,
             17 => self.beat(owner).await,
             18 => self.replay(owner).await,
+            19 => self.admit(owner).await,
+            20 => self.release_set_aside(owner).await,
             _ => self.release(owner).await,
         }
     }
@@ -284,6 +290,48 @@ impl<'e, E: Engine> History<'e, E> {
         }
     }
 
+    /// Asks for a task that may be run once in a history at most. It may have been, so a message is admitted or set aside.
+    async fn admit(&mut self, owner: usize) {
+        let believes = self.owners[owner].believes.clone();
+        for (tag, number) in believes.into_iter().filter(|(_, number)| number % 2 == 0) {
+            let holds = matches!(&self.messages[&number], Place::Held { tag: held, .. } if *held == tag);
+            let candidate = Candidate {
+                tag: tag.clone(),
+                task: self.task.clone(),
+                limit: "1/h".parse().unwrap(),
+                message: body(number).into(),
+            };
+            let admission = self.owners[owner].store.admit(&candidate).await.unwrap();
+            self.note(format!("{owner} asks for {number}: {admission:?}"));
+            assert_eq!(admission == Admission::NotHeld, !holds, "{}", self.failure(number, "was asked for"));
+            match admission {
+                Admission::Admitted => {}
+                Admission::SetAside => drop(self.messages.insert(number, Place::SetAside)),
+                _ => {
+                    if self.owners[owner].untold.remove(&tag) {
+                        self.owners[owner].found_out.insert(tag);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn release_set_aside(&mut self, owner: usize) {
+        self.note(format!("{owner} releases what is set aside"));
+        let aside = self.count(|place| *place == Place::SetAside);
+        let released =
+            self.owners[owner].store.release_set_aside(&self.task, &Pace::Unlimited).await.unwrap();
+        assert_eq!(
+            (released.count, released.next),
+            (aside, None),
+            "{}",
+            self.failure(usize::MAX, "released")
+        );
+        for place in self.messages.values_mut().filter(|place| **place == Place::SetAside) {
+            *place = Place::Queue;
+        }
+    }
+
     /// The engine's counts are the model's. What is delayed may have become due meanwhile.
     async fn compare(&self) {
         let store = &self.owners[0].store;
@@ -296,6 +344,9 @@ impl<'e, E: Engine> History<'e, E> {
             "{}",
             self.failure(usize::MAX, "parked")
         );
+        let aside: u64 = store.set_aside().await.unwrap().iter().map(|(_, count)| count).sum();
+        let expected = self.count(|place| *place == Place::SetAside);
+        assert_eq!(aside, expected, "{}", self.failure(usize::MAX, "set aside"));
         let dead = self.count(|place| *place == Place::Dead);
         assert_eq!(store.dead_count().await.unwrap(), dead, "{}", self.failure(usize::MAX, "dead"));
         let expected = self.count(|place| matches!(place, Place::Queue | Place::Delayed));
@@ -320,6 +371,7 @@ impl<'e, E: Engine> History<'e, E> {
         let heir = self.owners.len() - 1;
         self.restore(heir).await;
         self.release(heir).await;
+        self.release_set_aside(heir).await;
         while self.owners[heir].store.dead_count().await.unwrap() > 0 {
             self.replay(heir).await;
         }

@@ -201,7 +201,7 @@ impl Broker for Redis {
 
     async fn purge(&self, queue: &QueueName) -> Result<u64, StoreError> {
         let call = script::PURGE.call().key(&keys::lists(queue)[..]);
-        Ok(self.commands.call::<u64>(&[call]).await?.into_iter().sum())
+        Ok(self.commands.call::<u64>(&[call, self.purge_aside(queue)]).await?.into_iter().sum())
     }
 }
 

@@ -33,6 +33,18 @@ pub const PARKED_TASKS: &str = "host:parked:tasks";
 /// What the key of [`parked_of`] begins with.
 pub const PARKED_OF: &str = "host:parked:task:";
 
+/// Hash of limited task to the number of its messages that are set aside.
+pub const ASIDE: &str = "host:aside";
+
+/// What the key of [`places`] begins with.
+pub const PLACES: &str = "host:aside:places:";
+
+/// What the key of [`aside_list`] begins with.
+pub const ASIDE_LIST: &str = "host:aside:list:";
+
+/// What the key begins with that tells which message of a list was set aside and was put to its head last, by its SHA-1.
+pub const ASIDE_HEAD: &str = "host:aside:head:";
+
 /// What is known of the dead letters: hash of id to all but the message, hash of id to message, sorted sets of the ids by the
 /// times, in microseconds, since when they are here and when they expire, and how many bytes they are together.
 pub const DEAD: [&str; 5] =
@@ -167,6 +179,26 @@ pub fn parked_of(task: &TaskName) -> String {
 /// The name of a parked message: the tag under which it was last delivered, and its task.
 pub fn parked_name(tag: &str, task: &TaskName) -> String {
     format!("{tag}{SEPARATOR}{task}")
+}
+
+/// Where messages of one list are set aside: a name that tells which list that is.
+pub fn place(step: u8, queue: &QueueName) -> String {
+    format!("{step}.{queue}")
+}
+
+/// The set of the places where messages of a limited task are set aside.
+pub fn places(task: &TaskName) -> String {
+    format!("{PLACES}{task}")
+}
+
+/// The list of the messages of a limited task that are set aside in one place.
+pub fn aside_list(task: &TaskName, place: &str) -> String {
+    format!("{ASIDE_LIST}{task}{SEPARATOR}{place}")
+}
+
+/// A limited task's bucket.
+pub fn bucket(task: &TaskName) -> String {
+    format!("host:bucket:{task}")
 }
 
 /// Exists while the owner lives; says what it reports of itself.

@@ -5,6 +5,7 @@
 //! - `address`: URLs. `connection`: a connection that comes back. `script`: the Lua scripts. `keys`: every key.
 //! - `broker`: taking, publishing, looking. `settle`, `ending`: how deliveries end. `put_back`: how they come back into their
 //!   lists. `restore`: what happens to those of the dead. `parking`: messages that wait for a plugin.
+//! - `rate_limits`: messages that wait for their task's turn.
 //! - `chords`: chords that are complete. `dead_letters`: messages that were given up. `revocations`: tasks that must not run.
 //! - `tag`, `record`, `custody`: how a delivery is named, recorded, and kept track of.
 //! - `backend`, `announcements`: results, and waiting for them.
@@ -48,6 +49,7 @@ mod ending;
 mod keys;
 mod parking;
 mod put_back;
+mod rate_limits;
 mod record;
 mod restore;
 mod revocations;

@@ -31,6 +31,12 @@ scripts! {
     UNPARK = "waiting.lua", "parked.lua", "unpark.lua";
     /// Puts the parked messages of one task back into their lists.
     RELEASE = "waiting.lua", "parked.lua", "release.lua";
+    /// Lets a message of a limited task run, or sets it aside.
+    ADMIT = "bucket.lua", "admit.lua";
+    /// Puts messages that were set aside back into their lists.
+    RELEASE_ASIDE = "bucket.lua", "release_aside.lua";
+    /// Throws away what was set aside.
+    PURGE_ASIDE = "purge_aside.lua";
     /// Counts dead letters.
     DEAD_COUNT = "dead.lua", "dead_count.lua";
     /// Reads dead letters.

@@ -10,7 +10,7 @@ use super::{
     tag::OwnTag,
 };
 use crate::{
-    protocol::message::mark_redelivered,
+    protocol::message::{mark_redelivered, mark_requeued},
     store::{Fate, Settled, Settlement, StoreError},
 };
 
@@ -88,7 +88,10 @@ impl Redis {
         });
         let put_back: Vec<_> = back
             .iter()
-            .map(|(_, tag, end, with)| PutBack { tag, end: *end, mark: mark_redelivered, with: *with })
+            .map(|(_, tag, end, with)| {
+                let mark = if *end == End::Head { mark_redelivered } else { mark_requeued };
+                PutBack { tag, end: *end, mark, with: *with }
+            })
             .collect();
         let answers = self.put_back(&put_back).await?;
         self.note_complete(back.iter().map(|(i, ..)| &settlements[*i]), &answers);
@@ -159,7 +162,11 @@ impl Redis {
     }
 
     /// The most bytes that a server takes in one value, if `size` is more. It is asked only when it can be.
-    async fn exceeded(&self, server: &Connection, size: usize) -> Result<Option<usize>, StoreError> {
+    pub(super) async fn exceeded(
+        &self,
+        server: &Connection,
+        size: usize,
+    ) -> Result<Option<usize>, StoreError> {
         /// The least that `proto-max-bulk-len` can be set to.
         const LEAST: usize = 1 << 20;
         /// What it is unless it was set, for those who may not ask.

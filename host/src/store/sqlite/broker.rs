@@ -124,8 +124,10 @@ impl Broker for Sqlite {
         let purge = move |connection: &rusqlite::Connection| {
             let waiting = "DELETE FROM messages WHERE state = 0 AND queue = ?1";
             let due = "DELETE FROM messages WHERE state = 2 AND queue = ?1 AND due <= ?2";
+            let aside = "DELETE FROM messages WHERE state = 4 AND queue = ?1";
             let due = connection.execute(due, params![queue.as_str(), clock::now()])?;
-            Ok((connection.execute(waiting, [queue.as_str()])? + due) as u64)
+            let aside = connection.execute(aside, [queue.as_str()])?;
+            Ok((connection.execute(waiting, [queue.as_str()])? + due + aside) as u64)
         };
         self.writes.run(purge).await
     }

@@ -6,12 +6,13 @@
 //! - `address`: URLs. `schema`: the file and its tables. `fault`: what SQLite says when it fails. `clock`: leases and times.
 //! - `lane`: the threads that do the blocking work. `watch`: who is woken when the file has changed.
 //! - `broker`: publishing and looking. `take`, `settle`, `restore`: the life of a delivery, with `lists`, `owners` and `tag`.
+//! - `rate_limits`: messages that wait for their task's turn.
 //! - `backend`: results. `bus`: events, requests and replies. `chords`: groups. `dead_letters`, `revocations`: what their
 //!   names say.
 //!
 //! # What always holds
 //!
-//! - A message is one row of one table, in one state: waiting, held, waiting for its time, or parked.
+//! - A message is one row of one table, in one state: waiting, held, waiting for its time, parked, or set aside.
 //! - What is answered is on the disk: each answer comes after a commit that was synced.
 //! - What happens to a held message happens in one transaction, which begins by looking whether it is still held.
 //! - Leases are told by a clock that nobody can set.
@@ -42,6 +43,7 @@ mod fault;
 mod lane;
 mod lists;
 mod owners;
+mod rate_limits;
 mod restore;
 mod revocations;
 mod schema;

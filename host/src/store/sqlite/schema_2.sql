@@ -49,3 +49,10 @@ CREATE TABLE parts (
 CREATE TRIGGER group_goes AFTER DELETE ON groups BEGIN
     DELETE FROM parts WHERE group_id = old.group_id;
 END;
+
+-- Messages of limited tasks that are set aside have state 4, and their task. Of a message that was put back from there to the
+-- head of its list, state 0, the task stays until it is taken.
+CREATE INDEX aside ON messages (task, step, queue, position) WHERE state = 4;
+
+-- From when on, in microseconds since 1970, a limited task's next token is there.
+CREATE TABLE buckets (task TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT, WITHOUT ROWID;

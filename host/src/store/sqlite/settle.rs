@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Sqlite, backend, chords, clock, dead_letters, expires, fault, lists, lists::Place, tag::OwnTag};
 use crate::{
-    protocol::message::mark_redelivered,
+    protocol::message::{mark_redelivered, mark_requeued},
     store::{Fate, Options, Publication, Settled, Settlement, StoreError, StoredResult},
     task::{GroupChange, TaskId},
 };
@@ -122,7 +122,7 @@ pub fn with(
 }
 
 /// Where a held message is; `None` if it is not held under this tag.
-fn held(connection: &Connection, tag: &crate::store::Tag) -> rusqlite::Result<Option<Place>> {
+pub fn held(connection: &Connection, tag: &crate::store::Tag) -> rusqlite::Result<Option<Place>> {
     let Some(OwnTag { owner, number }) = OwnTag::parse(tag) else { return Ok(None) };
     connection
         .prepare_cached(
@@ -142,7 +142,7 @@ fn end(connection: &Connection, place: &Place, fate: &Fate, lifetimes: Lifetimes
         }
         Fate::Requeue => {
             let message = lists::message(connection, place.id)?;
-            lists::to_tail(connection, place, mark_redelivered(&message).as_deref().unwrap_or(&message))
+            lists::to_tail(connection, place, mark_requeued(&message).as_deref().unwrap_or(&message))
         }
         Fate::Delay(until) => connection
             .prepare_cached("UPDATE messages SET state = 2, owner = NULL, number = NULL, due = ?2 WHERE id = ?1")?

@@ -166,7 +166,9 @@ fn choose(
 
 fn hold(connection: &Connection, id: i64, owner: &str, number: i64) -> rusqlite::Result<()> {
     connection
-        .prepare_cached("UPDATE messages SET state = 1, owner = ?2, number = ?3, due = NULL WHERE id = ?1")?
+        .prepare_cached(
+            "UPDATE messages SET state = 1, owner = ?2, number = ?3, due = NULL, task = NULL WHERE id = ?1",
+        )?
         .execute(params![id, owner, number])
         .map(drop)
 }

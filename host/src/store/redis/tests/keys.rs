@@ -1,4 +1,4 @@
-//! What operators see of parked messages, dead letters, workers and revocations.
+//! What operators see of parked messages, rate limits, dead letters, workers and revocations.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     store::{
-        Broker, DeadLetters, Fate, Report, Revocation, Revocations, Target,
+        Admission, Broker, Candidate, DeadLetters, Fate, Pace, RateLimits, Report, Revocation, Revocations,
+        Settled, Target,
         conformance::{
             Engine, dead, drain, in_time, message, publish, publish_all, queue, report, settlement,
         },
@@ -62,6 +63,51 @@ async fn nothing_is_left_of_parked_messages_that_went_back() {
     assert_eq!(store.parked().await.unwrap(), [(task("a"), 1)]);
     assert_eq!(store.release(&task("a")).await.unwrap(), 1);
     assert_eq!(ours(&mut client).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_messages_that_were_set_aside_but_their_bucket_for_a_time() {
+    let server = Server::start();
+    let (store, q, task) = (server.connect().await, queue("q"), TaskName::new("a").unwrap());
+    let mut client = server.client().await;
+    publish(&store, &q, 4, &message(0)).await;
+    publish(&store, &q, 4, &message(1)).await;
+    let held = drain(&store, &q).await;
+    for held in &held {
+        let (tag, message) = (held.tag.clone(), held.message.clone());
+        let limit = "60/h".parse().unwrap();
+        store.admit(&Candidate { tag, task: task.clone(), limit, message }).await.unwrap();
+    }
+    assert_eq!(
+        ours(&mut client).await,
+        ["host:aside", "host:aside:list:a\u{6}\u{16}3.q", "host:aside:places:a", "host:bucket:a"]
+    );
+    let kept: u64 = ask!(client, u64, "PTTL", "host:bucket:a");
+    assert!((119_000..=120_010).contains(&kept), "until it is full, and a minute more: {kept}");
+    // Nobody has taken a token for long.
+    ask!(client, u64, "DEL", "host:bucket:a");
+    assert_eq!(store.release_set_aside(&task, &Pace::Abandoned).await.unwrap().count, 1);
+    assert_eq!(ours(&mut client).await, [""; 0]);
+    assert_eq!(drain(&store, &q).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_message_that_can_be_neither_counted_nor_set_aside_stays_held() {
+    let server = Server::start();
+    let (store, q) = (server.connect().await, queue("q"));
+    let mut client = server.client().await;
+    for key in ["host:bucket:a", "host:aside:places:a", "host:aside"] {
+        ask!(client, u64, "LPUSH", key, "no number, no set, no hash");
+        publish_all(&store, &q, 0..1).await;
+        let held = drain(&store, &q).await.remove(0);
+        let (task, limit) = (TaskName::new("a").unwrap(), "1/h".parse().unwrap());
+        let candidate = Candidate { tag: held.tag.clone(), task, limit, message: held.message };
+        let admission = store.admit(&candidate).await.unwrap();
+        assert!(matches!(&admission, Admission::Refused(why) if why.contains("WRONGTYPE")), "{admission:?}");
+        let settled = store.settle(&[settlement(&held.tag, Fate::Acknowledge, None)]).await.unwrap();
+        assert_eq!(settled, [Settled::Done], "it was still held");
+        ask!(client, u64, "DEL", key);
+    }
 }
 
 #[tokio::test]

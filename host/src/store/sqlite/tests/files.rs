@@ -8,14 +8,14 @@ use rusqlite::Connection;
 use super::{File, Sqlite};
 use crate::{
     store::{
-        Backend, Broadcast, Broker, Bus, DeadLetters, Fate, Heard, Options, Publication, Settled, Store,
-        StoreError, Topic,
+        Backend, Broadcast, Broker, Bus, Candidate, DeadLetters, Fate, Heard, Options, Pace, Publication,
+        RateLimits, Settled, Store, StoreError, Topic,
         conformance::{
             Engine, dead, drain, in_time, marked, message, publication, publish, publish_all, queue, result,
             settlement, take,
         },
     },
-    task::{State, TaskId},
+    task::{State, TaskId, TaskName},
 };
 
 /// The error with all its causes, as a person reads it.
@@ -251,4 +251,21 @@ async fn any_number_may_make_the_file_at_once() {
         }
         assert_eq!(file.connect().await.length(&queue("q")).await.unwrap(), 8);
     }
+}
+
+#[tokio::test]
+async fn what_was_set_aside_comes_back_when_nobody_offers_its_task_any_more() {
+    let (file, q, task) = (File::start().await, queue("q"), TaskName::new("a").unwrap());
+    let store = file.connect().await;
+    publish_all(&store, &q, 0..2).await;
+    for held in drain(&store, &q).await {
+        let (tag, message, limit) = (held.tag, held.message, "60/h".parse().unwrap());
+        store.admit(&Candidate { tag, task: task.clone(), limit, message }).await.unwrap();
+    }
+    let release = async || store.release_set_aside(&task, &Pace::Abandoned).await.unwrap();
+    assert_eq!(release().await.count, 0);
+    // Nobody has taken a token for long.
+    store.writes.run(|connection| connection.execute("UPDATE buckets SET next = 0", ())).await.unwrap();
+    assert_eq!(release().await.count, 1);
+    assert_eq!(drain(&store, &q).await.len(), 1);
 }
