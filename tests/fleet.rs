@@ -223,7 +223,7 @@ fn left(redis: &TestRedis) -> Vec<String> {
 }
 
 fn is_ours_for_messages(key: &str) -> bool {
-    ["host:delayed", "host:dead", "host:parked"].iter().any(|prefix| key.starts_with(prefix))
+    ["host:delayed", "host:dead", "host:parked", "host:aside"].iter().any(|prefix| key.starts_with(prefix))
 }
 
 /// How often a task was begun, by what the workers wrote. A task that must wait is received twice by `host`.

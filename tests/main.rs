@@ -11,6 +11,7 @@
 //! - [`flower`]: Flower shows and commands `host`, by its pages and its API.
 //! - [`hostile`]: messages that no client should send neither stop the worker nor block the queue.
 //! - [`plugins`]: plugins come, change and go while the worker runs.
+//! - [`rate_limits`]: tasks that may not be run as often as they are called.
 //! - [`retries`]: tasks that fail for now, and how often they may.
 //! - [`shutdown`]: what a worker does with its tasks when it is asked to end.
 //! - [`sending`]: tasks that send others, or hand their place to another.
@@ -51,6 +52,8 @@ mod memory;
 mod parking;
 #[cfg(test)]
 mod plugins;
+#[cfg(test)]
+mod rate_limits;
 #[cfg(test)]
 mod results;
 #[cfg(test)]

@@ -43,6 +43,10 @@ pub const STEPS: &[&str] = &[
     // A task's eta is to come: held, then waiting in the store.
     "delay:before",
     "delay:after",
+    // A limited task has to ask for its turn; it is set aside; others of it whose turn has come are back in their queue.
+    "limit:before",
+    "limit:aside",
+    "limit:released",
     "beat:before",
     "beat:after",
     // Holding the lock under which the messages of the dead are given back.

@@ -130,7 +130,7 @@ impl Embedded {
         let output = self.host(&["queues"]);
         let counts: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
         let waiting = counts["queues"].as_object().into_iter().flat_map(|queues| queues.values());
-        let others = ["held", "delayed", "dead_letters", "parked"].map(|name| &counts[name]);
+        let others = ["held", "delayed", "set_aside", "dead_letters", "parked"].map(|name| &counts[name]);
         waiting.chain(others).filter_map(Value::as_u64).sum::<u64>() as usize
     }
 

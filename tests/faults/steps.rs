@@ -28,6 +28,7 @@ pub fn kill_at(trial: &Trial) -> Row {
             while_restoring(&mut world, step)
         }
         _ if step.starts_with("delay:") => with_delays(&mut world, step, trial.scale),
+        _ if step.starts_with("limit:") => with_a_limit(&mut world, step, trial.scale),
         _ if step.starts_with("beat:") => while_beating(&mut world, step),
         _ => under_load(&mut world, step, trial.scale),
     }
@@ -47,6 +48,14 @@ fn under_load(world: &mut World, step: &str, scale: usize) {
 fn with_delays(world: &mut World, step: &str, scale: usize) {
     start_both(world, step, 5);
     world.send_delayed(60 * scale, Duration::from_secs(3));
+    wait_for_death(world, step);
+}
+
+/// Tasks of which the workers may run a part only, so that the rest is set aside.
+fn with_a_limit(world: &mut World, step: &str, scale: usize) {
+    world.limit(40);
+    start_both(world, step, 1);
+    world.send(150 * scale);
     wait_for_death(world, step);
 }
 

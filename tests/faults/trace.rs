@@ -85,6 +85,13 @@ impl Trace {
         }
     }
 
+    /// What a worker received and has not ended when it died may have been set aside by then: it does not count as run.
+    pub fn set_aside_unless_ended(&mut self, id: &str) {
+        for holding in self.0.get_mut(id).into_iter().flatten() {
+            holding.started = holding.started.filter(|_| holding.ended.is_some());
+        }
+    }
+
     pub fn of(&self, id: &str) -> &[Holding] {
         self.0.get(id).map_or(&[], Vec::as_slice)
     }

@@ -64,6 +64,11 @@ impl Worker {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Says how its tasks are to be run.
+    pub fn manifest(&self, text: &str) {
+        fs::write(self.plugins.path().join("observe.toml"), text).expect("the folder takes files");
+    }
+
     /// Starts it; does not wait until it is ready.
     pub fn start(&mut self) {
         let mut command = match self.kind {

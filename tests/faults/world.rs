@@ -30,6 +30,8 @@ pub struct World {
     watch: Watch,
     pub notes: Vec<String>,
     pub broken: Vec<String>,
+    /// Whether tasks are set aside by a rate limit.
+    limited: bool,
 }
 
 struct Sent {
@@ -59,6 +61,7 @@ impl World {
             watch,
             notes: Vec::new(),
             broken: Vec::new(),
+            limited: false,
         }
     }
 
@@ -68,6 +71,13 @@ impl World {
             let name = format!("worker{}", self.workers.len());
             self.workers.push(Worker::new(self.kind, &self.place.url(), &name));
         }
+    }
+
+    /// Limits how many tasks all workers together begin in a second.
+    pub fn limit(&mut self, rate: u32) {
+        self.limited = true;
+        let manifest = format!("[tasks.sleep_for]\nrate_limit = {rate}\n");
+        self.workers.iter().for_each(|worker| worker.manifest(&manifest));
     }
 
     /// Adds workers and waits until they are ready.
@@ -220,6 +230,9 @@ impl World {
     fn trace(&self) -> Trace {
         let mut trace = Trace::read(&self.workers);
         for sent in &self.sent {
+            if self.limited {
+                trace.set_aside_unless_ended(&sent.id);
+            }
             if let Some(due) = sent.due {
                 trace.put_aside_before(&sent.id, due);
             }

@@ -1,4 +1,4 @@
-//! `host queues`: how many messages wait, are held by workers, and are dead.
+//! `host queues`: how many messages wait, are held by workers, are set aside, and are dead.
 
 use clap::Args;
 use serde_json::json;
@@ -31,19 +31,26 @@ impl Queues {
         }
         let (held, delayed) = (store.broker.held().await?, store.broker.delayed().await?);
         let parked: u64 = store.broker.parked().await?.iter().map(|(_, messages)| messages).sum();
+        let aside: u64 = store.rate_limits.set_aside().await?.iter().map(|(_, messages)| messages).sum();
         let dead = store.dead_letters.dead_count().await?;
         if self.json {
             let queues: serde_json::Map<_, _> =
                 lengths.into_iter().map(|(name, n)| (name, n.into())).collect();
-            print::json(
-                &json!({"queues": queues, "held": held, "delayed": delayed, "parked": parked, "dead_letters": dead}),
-            );
+            print::json(&json!({
+                "queues": queues,
+                "held": held,
+                "delayed": delayed,
+                "set_aside": aside,
+                "parked": parked,
+                "dead_letters": dead,
+            }));
         } else {
             let mut rows = vec![["queue".to_owned(), "messages".to_owned()]];
             rows.extend(lengths.into_iter().map(|(name, length)| [name, length.to_string()]));
             print::table(&rows);
             print::line(format!(
-                "\nheld by workers: {held}\ndelayed: {delayed}\nparked: {parked}\ndead letters: {dead}"
+                "\nheld by workers: {held}\ndelayed: {delayed}\nset aside by rate limits: {aside}\nparked: {parked}\n\
+                dead letters: {dead}"
             ));
         }
         Ok(Exit::Success)

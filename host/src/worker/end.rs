@@ -32,6 +32,8 @@ pub(super) enum End {
     Delayed { request: Arc<Request>, until: Timestamp },
     /// No plugin offers this task yet, which the message needs.
     Parked { request: Arc<Request>, task: TaskName, until: Timestamp, message: Vec<u8> },
+    /// It is not the task's turn yet: its message waits in the store already.
+    SetAside { request: Arc<Request> },
     /// The worker is shutting down and the task has not ended.
     Interrupted { request: Arc<Request> },
     /// The message was given to another worker meanwhile.
@@ -93,7 +95,7 @@ impl End {
                 (None, Fate::Park { task, until: *until, message })
             }
             Self::Interrupted { .. } => (None, Fate::Restore),
-            Self::Lost { .. } => return None,
+            Self::SetAside { .. } | Self::Lost { .. } => return None,
         };
         let mut settlement = with(follow, tag, fate);
         settlement.results.splice(0..0, result);
@@ -125,6 +127,7 @@ impl End {
             | Self::Requeued { request }
             | Self::Delayed { request, .. }
             | Self::Parked { request, .. }
+            | Self::SetAside { request }
             | Self::Interrupted { request }
             | Self::Lost { request } => Some(request),
             Self::Refused { .. } => None,
@@ -182,6 +185,7 @@ impl End {
             Self::Parked { until, .. } => {
                 tracing::warn!("{name} waits for a plugin that offers it, at most until {until}")
             }
+            Self::SetAside { .. } => tracing::info!("{name} waits for its turn: its rate is limited"),
             Self::Interrupted { .. } => {
                 tracing::warn!("{name} goes back to its queue: the worker shuts down")
             }

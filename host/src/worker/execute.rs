@@ -14,6 +14,7 @@ use super::{
     Worker,
     end::End,
     follow::{self, Life},
+    rate_limit,
     running::{Hold, Stop},
     work::{NotHere, Work},
 };
@@ -48,7 +49,8 @@ pub(super) async fn execute(worker: Arc<Worker>, delivery: Delivery, slot: Owned
         Err(_) => settlement(&worker, &tag, panicked(known.get()), known.get()),
     };
     fail_point::reach("task:ended");
-    let Some(settlement) = settlement else { return end.report(None) };
+    // It has gone elsewhere already.
+    let Some(settlement) = settlement else { return end.report(Some(Settled::Done)) };
     let answer = worker.settler.submit(settlement).await;
     drop(slot);
     let settled = answer.await.ok();
@@ -103,6 +105,9 @@ async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Life>) 
     };
     let Work { entry, .. } = &work;
     let request = with_options(entry, request);
+    if let Err(end) = rate_limit::admit(worker, &delivery, &request).await {
+        return end;
+    }
     let _alone = match admit(worker, entry, &delivery, &request).await {
         Ok(alone) => alone,
         Err(end) => return end,

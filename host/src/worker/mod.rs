@@ -3,7 +3,7 @@
 //! - `execute`: the life of one task, top to bottom. `end`: how it can end, and what is committed then.
 //! - `work`: what a message needs done. `follow`, `chords`: what comes after a task, and after the last part of a chord.
 //! - `running`: what runs now, and stopping it. `revoked`: what must not run.
-//! - `parking`: messages that wait for a plugin. `clock`: the store's time.
+//! - `parking`: messages that wait for a plugin. `rate_limit`: messages that wait for their turn. `clock`: the store's time.
 //! - `settle`: commits results and acknowledgements, many in one round trip.
 //! - `lease`: tells the other workers that this one lives, and restores what dead ones held.
 //! - `shutdown`: warm and cold.
@@ -45,6 +45,7 @@ mod follow;
 mod lease;
 mod outage;
 mod parking;
+mod rate_limit;
 mod revoked;
 mod running;
 mod settle;
@@ -54,6 +55,7 @@ mod work;
 use clock::Clock;
 use lease::Lease;
 use outage::Outage;
+use rate_limit::Limits;
 use revoked::Revoked;
 use running::Running;
 use settle::{Commits, Settler};
@@ -94,6 +96,7 @@ pub struct Worker {
     running: Running,
     revoked: Revoked,
     clock: Clock,
+    limits: Limits,
     /// Whoever runs a message for the last time before it is given up.
     last_try: Semaphore,
     /// How many tasks were run.
@@ -130,6 +133,7 @@ impl Worker {
             running: Running::default(),
             revoked: Revoked::default(),
             clock: Clock::default(),
+            limits: Limits::default(),
             last_try: Semaphore::new(1),
             processed: AtomicU64::new(0),
         };
@@ -200,9 +204,10 @@ impl Worker {
     }
 
     /// Starts what a worker cannot be without.
-    fn start_services(self: &Arc<Self>, commits: Commits) -> [JoinHandle<()>; 6] {
+    fn start_services(self: &Arc<Self>, commits: Commits) -> [JoinHandle<()>; 7] {
         let commits = commits.run(self.store.broker.clone(), self.shutdown.clone());
-        let [beating, restoring, revoking, releasing, finishing] = std::array::from_fn(|_| self.clone());
+        let [beating, restoring, revoking, releasing, finishing, limiting] =
+            std::array::from_fn(|_| self.clone());
         [
             tokio::spawn(essential(commits)),
             tokio::spawn(essential(async move { lease::beat(&beating).await })),
@@ -210,6 +215,7 @@ impl Worker {
             tokio::spawn(essential(async move { revoked::follow(&revoking).await })),
             tokio::spawn(essential(async move { parking::release(&releasing).await })),
             tokio::spawn(essential(async move { chords::follow(&finishing).await })),
+            tokio::spawn(essential(async move { rate_limit::release(&limiting).await })),
         ]
     }
 
