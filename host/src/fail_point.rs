@@ -47,6 +47,10 @@ pub const STEPS: &[&str] = &[
     "limit:before",
     "limit:aside",
     "limit:released",
+    // All parts of a chord have ended and are acknowledged; its body is not sent.
+    "chord:complete",
+    // The body is sent; nobody here has been told.
+    "chord:finished",
     "beat:before",
     "beat:after",
     // Holding the lock under which the messages of the dead are given back.

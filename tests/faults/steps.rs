@@ -29,6 +29,7 @@ pub fn kill_at(trial: &Trial) -> Row {
         }
         _ if step.starts_with("delay:") => with_delays(&mut world, step, trial.scale),
         _ if step.starts_with("limit:") => with_a_limit(&mut world, step, trial.scale),
+        _ if step.starts_with("chord:") => with_chords(&mut world, step, trial.scale),
         _ if step.starts_with("beat:") => while_beating(&mut world, step),
         _ => under_load(&mut world, step, trial.scale),
     }
@@ -56,6 +57,13 @@ fn with_a_limit(world: &mut World, step: &str, scale: usize) {
     world.limit(40);
     start_both(world, step, 1);
     world.send(150 * scale);
+    wait_for_death(world, step);
+}
+
+/// Tasks of which every third one is sent by the workers, when the two before it have ended.
+fn with_chords(world: &mut World, step: &str, scale: usize) {
+    start_both(world, step, 5);
+    world.send_chords(40 * scale);
     wait_for_death(world, step);
 }
 

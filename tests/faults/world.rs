@@ -7,6 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::{
     ledger::Row,
@@ -102,6 +103,27 @@ impl World {
     /// Sends short tasks that are due in so long.
     pub fn send_delayed(&mut self, count: usize, delay: Duration) {
         self.send_tasks((0..count).map(|_| (0.01, Some(delay))));
+    }
+
+    /// Sends chords: each two short tasks, after which the workers send a third one.
+    pub fn send_chords(&mut self, count: usize) {
+        const SECONDS: f64 = 0.01;
+        let task = || Task::new("observe.sleep_for", json!([SECONDS]));
+        let (mut parts, mut ids) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let (group, body) = (Uuid::new_v4().to_string(), task());
+            let size = format!("celery-taskset-meta-{group}.s");
+            let _: () = self.place.server().ask(&["SET", &size, "2"]);
+            let signature = json!({
+                "task": body.name(), "args": body.args(), "kwargs": {}, "options": {"task_id": body.id()},
+                "subtask_type": null, "immutable": true,
+            });
+            parts.extend((0..2).map(|index| task().part_of_chord(&group, index, &signature)));
+            ids.push(body.id().to_owned());
+        }
+        ids.extend(self.place.send(&parts));
+        self.watch.add(ids.iter().cloned());
+        self.sent.extend(ids.into_iter().map(|id| Sent { id, seconds: SECONDS, due: None }));
     }
 
     fn send_tasks(&mut self, tasks: impl Iterator<Item = (f64, Option<Duration>)>) {

@@ -15,6 +15,8 @@ pub struct Task {
     queue: String,
     priority: u8,
     headers: Map<String, Value>,
+    /// The body of the chord that it is a part of.
+    chord: Value,
 }
 
 impl Task {
@@ -25,7 +27,16 @@ impl Task {
             headers.insert(name.to_owned(), value.into());
         }
         let name = name.to_owned();
-        Self { name, id, args, kwargs: json!({}), queue: "celery".to_owned(), priority: 0, headers }
+        Self {
+            name,
+            id,
+            args,
+            kwargs: json!({}),
+            queue: "celery".to_owned(),
+            priority: 0,
+            headers,
+            chord: Value::Null,
+        }
     }
 
     pub fn id(&self) -> &str {
@@ -57,6 +68,12 @@ impl Task {
         self
     }
 
+    /// A part of a chord with this body.
+    pub fn part_of_chord(self, group: &str, index: usize, body: &Value) -> Self {
+        let task = self.header("group", group.into()).header("group_index", index.into());
+        Self { chord: body.clone(), ..task }
+    }
+
     /// Hard and soft time limit in seconds.
     pub fn limits(self, hard: Option<f64>, soft: Option<f64>) -> Self {
         self.header("timelimit", json!([hard, soft]))
@@ -71,7 +88,7 @@ impl Task {
     }
 
     pub fn message(&self) -> String {
-        let embed = json!({"callbacks": null, "errbacks": null, "chain": null, "chord": null});
+        let embed = json!({"callbacks": null, "errbacks": null, "chain": null, "chord": self.chord});
         let body = json!([self.args, self.kwargs, embed]).to_string();
         json!({
             "body": BASE64.encode(body),

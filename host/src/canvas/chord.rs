@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -11,13 +10,13 @@ use super::{
     InvalidCanvas,
     abandon::Ended,
     apply::{Caller, Sends, Surroundings},
-    follow::{Follow, call_errbacks},
+    follow::{Failed, Follow, Setting, call_errbacks},
     result_tuple::ResultTuple,
     signature::{Raw, Signature, as_list, raw, text},
 };
 use crate::{
     protocol::{repr, result::exception_of},
-    task::{CompleteChord, Exception, Failure, QueueName, State, TaskId},
+    task::{CompleteChord, Exception, Failure, State, TaskId},
 };
 
 /// What the part that completes a chord leaves for whoever finishes it.
@@ -89,9 +88,9 @@ fn leaves(tuple: &ResultTuple, ids: &mut Vec<String>) {
 pub fn finish(
     chord: &CompleteChord,
     stored: &[String],
-    queue: &QueueName,
-    now: Timestamp,
+    setting: Setting<'_>,
 ) -> Result<Follow, InvalidCanvas> {
+    let Setting { queue, now, .. } = setting;
     let unreadable = |reason: &str| InvalidCanvas::Signature {
         text: super::quoted(&chord.chord),
         reason: reason.to_owned(),
@@ -126,7 +125,10 @@ pub fn finish(
     let errbacks = as_list(body.option("link_error"));
     let errbacks: Vec<_> = errbacks.iter().filter_map(|errback| Signature::parse(errback).ok()).collect();
     let mut sends = Sends::by(caller());
-    if let Err(error) = call_errbacks(&mut sends, errbacks, &failed, &root_id) {
+    let request =
+        raw(&serde_json::json!({"id": failed, "task": body.task, "args": body.args, "kwargs": body.kwargs}));
+    let told = Failed { id: &failed, root_id: &root_id, request, failure: &failure };
+    if let Err(error) = call_errbacks(&mut sends, errbacks, &told, setting) {
         tracing::warn!("the errbacks of chord {} are not called: {error}", chord.group);
         sends = Sends::by(caller());
     }

@@ -31,15 +31,26 @@ pub struct Follow {
     pub replaced: bool,
 }
 
-/// What comes after `outcome`. `queue` is where tasks go that say nothing of a queue, and `sent` is what the run itself sends.
+/// Where and when a workflow goes on.
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    /// Where tasks are sent that say nothing of a queue.
+    pub queue: &'a QueueName,
+    /// What time it is.
+    pub now: Timestamp,
+    /// Whether a task, by its name, takes several arguments: as an errback it gets more than an id then.
+    pub takes_several: &'a dyn Fn(&str) -> bool,
+}
+
+/// What comes after `outcome`. `sent` is what the run itself sends.
 pub fn after(
     request: &Request,
     workflow: &Workflow,
     outcome: &Outcome,
     sent: Sent,
-    queue: &QueueName,
-    now: Timestamp,
+    setting: Setting<'_>,
 ) -> Result<Follow, InvalidCanvas> {
+    let Setting { queue, now, .. } = setting;
     let caller =
         || Caller { id: request.id.clone(), root_id: request.root_id.clone(), queue: queue.clone(), now };
     let mut follow = Follow::default();
@@ -58,7 +69,9 @@ pub fn after(
         Outcome::Failure(failure) => {
             follow.fail(request, workflow, &State::Failure, failure, now);
             let mut sends = Sends::by(caller());
-            call_errbacks(&mut sends, workflow.errbacks.clone(), &request.id, &request.root_id)?;
+            let failed =
+                Failed { id: &request.id, root_id: &request.root_id, request: told(request), failure };
+            call_errbacks(&mut sends, workflow.errbacks.clone(), &failed, setting)?;
             follow.take(sends);
         }
         Outcome::Revoked(exception) => {
@@ -105,20 +118,53 @@ fn call_back(
     Ok(())
 }
 
-/// Calls those who want to know of a failure: with the id of what has failed, as Celery's worker calls errbacks that it does
-/// not have itself.
+/// A task that has failed, for those who want to know.
+pub(super) struct Failed<'a> {
+    pub id: &'a TaskId,
+    pub root_id: &'a TaskId,
+    /// What is told of its request.
+    pub request: Raw,
+    pub failure: &'a Failure,
+}
+
+/// Calls those who want to know of a failure. Celery's worker calls an errback that takes several arguments with the
+/// request, the exception and the traceback, in its own process; here it is sent as a task. Any other one, and any that this
+/// worker does not have, gets the id of what has failed.
 pub(super) fn call_errbacks(
     sends: &mut Sends,
     errbacks: Vec<Signature>,
-    failed: &TaskId,
-    root_id: &TaskId,
+    failed: &Failed<'_>,
+    setting: Setting<'_>,
 ) -> Result<(), InvalidCanvas> {
-    if errbacks.is_empty() {
+    let id = raw(failed.id.as_str());
+    let around =
+        || Surroundings::with([("parent_id", id.clone()), ("root_id", raw(failed.root_id.as_str()))]);
+    let (full, plain): (Vec<_>, Vec<_>) = errbacks
+        .into_iter()
+        .partition(|errback| matches!(errback.kind, Kind::Task) && (setting.takes_several)(&errback.task));
+    let partial = [failed.request.clone(), raw(&exception(failed.failure)), raw(&failed.failure.traceback)];
+    for errback in full {
+        sends.apply(errback, &partial, around())?;
+    }
+    if plain.is_empty() {
         return Ok(());
     }
-    let id = raw(failed.as_str());
-    let around = Surroundings::with([("parent_id", id.clone()), ("root_id", raw(root_id.as_str()))]);
-    sends.apply(Signature::group(errbacks), &[id], around)
+    sends.apply(Signature::group(plain), std::slice::from_ref(&id), around())
+}
+
+/// What an errback is told of a request, by the names in Celery's own.
+fn told(request: &Request) -> Raw {
+    raw(&serde_json::json!({
+        "id": request.id,
+        "task": request.task,
+        "args": request.args,
+        "kwargs": request.kwargs,
+        "retries": request.retries,
+        "root_id": request.root_id,
+        "parent_id": request.parent_id,
+        "group": request.group_id,
+        "headers": request.headers,
+    }))
 }
 
 impl Follow {

@@ -33,7 +33,7 @@ use serde_json::value::RawValue;
 pub use apply::{Caller, Sends};
 pub use builtin::{Builtin, builtin};
 pub use chord::{ending, finish, missing};
-pub use follow::{Follow, after};
+pub use follow::{Follow, Setting, after};
 pub use replace::Sent;
 pub use signature::{Raw, Signature};
 pub use workflow::Workflow;

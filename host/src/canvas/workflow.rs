@@ -40,6 +40,12 @@ pub(super) struct Embed {
 const NOTHING: &str = r#"{"callbacks": null, "errbacks": null, "chain": null, "chord": null}"#;
 
 impl Workflow {
+    /// Whether nothing is to come.
+    pub fn is_nothing(&self) -> bool {
+        let Self { callbacks, errbacks, next, rest, is_chained: _, chord } = self;
+        callbacks.is_empty() && errbacks.is_empty() && next.is_none() && rest.is_empty() && chord.is_none()
+    }
+
     /// Reads what is to come after a request. It is read before the task is run, so that one that could not go on is not
     /// begun.
     pub fn of(request: &Request) -> Result<Self, InvalidCanvas> {

@@ -2,9 +2,9 @@
 //!
 //! The worker that settled the last part does it at once. Should it die before, any other one does it some seconds later.
 
-use super::{Outage, Worker, end};
+use super::{Outage, Worker, end, follow};
 use crate::{
-    canvas,
+    canvas, fail_point,
     protocol::result,
     store::{Finish, Settled, StoreError},
     task::{CompleteChord, TaskId},
@@ -32,19 +32,22 @@ async fn finish_complete(worker: &Worker) -> Result<(), StoreError> {
 }
 
 async fn finish(worker: &Worker, chord: &CompleteChord) -> Result<(), StoreError> {
+    fail_point::reach("chord:complete");
     let mut stored = Vec::new();
     for id in canvas::missing(chord) {
         stored.extend(stored_ending(worker, &id).await?);
     }
     let group = &chord.group;
-    let finish = match canvas::finish(chord, &stored, &worker.options.default_queue, worker.clock.now()) {
+    let finish = match follow::setting(worker, |setting| canvas::finish(chord, &stored, setting)) {
         Ok(follow) => end::finish(follow),
         Err(error) => {
             tracing::error!("the body of chord {group} cannot be read, so nothing comes after it: {error}");
             Finish::default()
         }
     };
-    match worker.store.chords.finish(group, &finish).await? {
+    let finished = worker.store.chords.finish(group, &finish).await?;
+    fail_point::reach("chord:finished");
+    match finished {
         Settled::Done => tracing::debug!("chord {group} is finished"),
         Settled::NotHeld => {}
         Settled::Refused(why) => tracing::error!("the store refused what comes after chord {group}: {why}"),

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Worker, end::End};
 use crate::{
-    canvas::{self, Builtin, Follow, InvalidCanvas, Sent, Workflow},
+    canvas::{self, Builtin, Follow, InvalidCanvas, Sent, Setting, Workflow},
     sandbox::Outbox,
-    task::{Exception, Failure, Outcome, Request, SharedJson},
+    task::{Exception, Failure, Outcome, Request, SharedJson, TaskName},
 };
 
 /// What is known of a task once its message was read.
@@ -62,6 +62,10 @@ impl Outbox for Mutex<Sent> {
 /// one that was replaced has not ended.
 pub(super) fn after(worker: &Worker, end: End, life: Option<&Life>) -> (End, Follow) {
     let Some(life) = life else { return (end, Follow::default()) };
+    let sent = std::mem::take(&mut *life.sent.lock().unwrap_or_else(PoisonError::into_inner));
+    if sent.is_empty() && life.workflow.as_ref().is_ok_and(Workflow::is_nothing) {
+        return (end, Follow::default());
+    }
     let outcome = match &end {
         End::Finished { outcome, .. } => outcome.clone(),
         End::GivenUp { failure, .. } => Outcome::Failure(failure.clone()),
@@ -69,15 +73,7 @@ pub(super) fn after(worker: &Worker, end: End, life: Option<&Life>) -> (End, Fol
         _ => return (end, Follow::default()),
     };
     let Ok(workflow) = &life.workflow else { return (end, of_unreadable(worker, life, &outcome)) };
-    let sent = std::mem::take(&mut *life.sent.lock().unwrap_or_else(PoisonError::into_inner));
-    match canvas::after(
-        &life.request,
-        workflow,
-        &outcome,
-        sent,
-        &worker.options.default_queue,
-        worker.clock.now(),
-    ) {
+    match setting(worker, |setting| canvas::after(&life.request, workflow, &outcome, sent, setting)) {
         Ok(follow) if follow.replaced => (End::Replaced { request: life.request.clone() }, follow),
         Ok(follow) => (end, follow),
         Err(invalid) => {
@@ -92,6 +88,19 @@ pub(super) fn after(worker: &Worker, end: End, life: Option<&Life>) -> (End, Fol
             (end, follow)
         }
     }
+}
+
+/// Goes on with a workflow from this worker.
+pub(super) fn setting<T>(worker: &Worker, go_on: impl FnOnce(Setting<'_>) -> T) -> T {
+    let takes_several = |task: &str| {
+        let entry = TaskName::new(task).ok().and_then(|task| worker.registry.find(&task));
+        entry.is_some_and(|entry| {
+            let signature = entry.plugin.program.functions()[entry.function].signature();
+            signature.rest_args || signature.params.len() > 1
+        })
+    };
+    let (queue, now) = (&worker.options.default_queue, worker.clock.now());
+    go_on(Setting { queue, now, takes_several: &takes_several })
 }
 
 /// What comes after an end that the store refuses.
@@ -112,9 +121,8 @@ fn ignored(worker: &Worker, life: &Life) -> Follow {
 fn failed(worker: &Worker, life: &Life, failure: &Failure) -> Follow {
     let outcome = Outcome::Failure(failure.clone());
     let Ok(workflow) = &life.workflow else { return of_unreadable(worker, life, &outcome) };
-    let (queue, now) = (&worker.options.default_queue, worker.clock.now());
-    canvas::after(&life.request, workflow, &outcome, Sent::default(), queue, now)
-        .unwrap_or_else(|_| Follow::abandoned(&life.request, workflow, failure, now))
+    setting(worker, |setting| canvas::after(&life.request, workflow, &outcome, Sent::default(), setting))
+        .unwrap_or_else(|_| Follow::abandoned(&life.request, workflow, failure, worker.clock.now()))
 }
 
 /// Of a workflow that cannot be read as a whole the chord may still be told.

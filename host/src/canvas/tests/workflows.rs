@@ -165,6 +165,30 @@ fn callbacks_get_the_result_and_failures_call_errbacks() {
 }
 
 #[test]
+fn an_errback_that_takes_several_arguments_is_told_more() {
+    let mut world = World::default();
+    let fails = with(
+        s("fail", json!(["x"])),
+        json!({"link_error": [s("several", json!([7])), s("note", json!([]))]}),
+    );
+    let id = world.apply(fails);
+    world.drain();
+    assert_eq!(world.ran[2], format!("note('{id}',)"));
+    let args: Value = serde_json::from_str(world.requests[1].args.get()).unwrap();
+    assert_eq!(
+        (&args[0]["id"], &args[0]["task"], &args[0]["args"]),
+        (&json!(id), &json!("fail"), &json!(["x"]))
+    );
+    assert_eq!((&args[1]["exc_type"], &args[2], &args[3]), (&json!("ValueError"), &Value::Null, &json!(7)));
+
+    let mut world = World::default();
+    let body = with(s("sum", json!([])), json!({"link_error": s("several", json!([]))}));
+    world.run(chord(&[s("fail", json!([1])), s("add", json!([1]))], body));
+    let last: Value = serde_json::from_str(world.requests.last().unwrap().args.get()).unwrap();
+    assert_eq!((&last[0]["task"], &last[1]["exc_type"]), (&json!("sum"), &json!("ChordError")));
+}
+
+#[test]
 fn what_comes_after_a_failure_fails_with_it() {
     let mut world = World::default();
     let ids = ["a", "b", "c"].map(|id| id.to_owned());

@@ -7,14 +7,16 @@ use serde_json::{Value, json};
 
 use crate::{
     canvas::{
-        self, Builtin, Caller, Follow, Raw, Sends, Sent, Signature, Workflow, apply::Surroundings,
+        self, Builtin, Caller, Follow, Raw, Sends, Sent, Setting, Signature, Workflow, apply::Surroundings,
         signature::raw,
     },
     protocol::{
         message::{self, MessageLimits},
         result::{Meta, MetaResult, encode as encode_result},
     },
-    task::{ChordPart, CompleteChord, Exception, Failure, GroupChange, Outcome, Request, State, TaskId},
+    task::{
+        ChordPart, CompleteChord, Exception, Failure, GroupChange, Outcome, QueueName, Request, State, TaskId,
+    },
 };
 
 /// Everything that workers share, and what has happened.
@@ -73,7 +75,7 @@ impl World {
                 self.finished.push(id);
                 let stored: Vec<_> =
                     canvas::missing(&chord).iter().filter_map(|id| self.ending(id)).collect();
-                self.commit(canvas::finish(&chord, &stored, &"celery".parse().unwrap(), now()).unwrap());
+                self.commit(canvas::finish(&chord, &stored, setting(&"celery".parse().unwrap())).unwrap());
             } else if let Some(message) = self.queue.pop_front() {
                 self.run_one(&message);
             } else {
@@ -101,7 +103,7 @@ impl World {
             None => self.call(&request, &mut sent),
         };
         let queue = "celery".parse().unwrap();
-        let follow = canvas::after(&request, &workflow, &outcome, sent, &queue, now()).unwrap();
+        let follow = canvas::after(&request, &workflow, &outcome, sent, setting(&queue)).unwrap();
         self.ran.push(format!("{}{}", request.task, crate::protocol::repr::args(&request.args)));
         if !follow.replaced {
             let id = request.id.to_string();
@@ -162,6 +164,11 @@ fn caller(id: &str, root_id: &str) -> Caller {
         queue: "celery".parse().unwrap(),
         now: now(),
     }
+}
+
+/// The tasks that take several arguments have that in their names.
+fn setting(queue: &QueueName) -> Setting<'_> {
+    Setting { queue, now: now(), takes_several: &|task| task.contains("several") }
 }
 
 fn now() -> Timestamp {
