@@ -3,6 +3,8 @@
 //! - [`celery_compat`]: an unmodified Python client, in two versions, cannot tell `host` from a Python worker.
 //! - [`canvases`]: random canvases come out of `host` as they come out of a Python worker.
 //! - [`celery_cli`]: Celery's own command line asks and commands `host`.
+//! - [`control`]: workers are asked and told over the broker, by Python's `app.control`.
+//! - [`events`]: workers tell what happens, and nobody has to wait for that.
 //! - [`results`]: what is stored for a task, in every shape of plugin and every type of value.
 //! - [`limits`]: whatever a guest does, only its own task fails, in time and by a name.
 //! - [`delivery`]: the order of messages, and that none is lost when the worker or Redis dies.
@@ -31,6 +33,8 @@ mod celery_compat;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod control;
+#[cfg(test)]
 mod dead_letters;
 #[cfg(test)]
 mod delayed;
@@ -38,6 +42,8 @@ mod delayed;
 mod delivery;
 #[cfg(test)]
 mod dev;
+#[cfg(test)]
+mod events;
 #[cfg(test)]
 mod fleet;
 #[cfg(test)]

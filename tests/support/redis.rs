@@ -51,6 +51,11 @@ impl TestRedis {
         url(self.port)
     }
 
+    /// Where it listens: host and port.
+    pub fn address(&self) -> (&'static str, u16) {
+        ("127.0.0.1", self.port)
+    }
+
     /// Stops the server; what it holds is saved.
     pub fn stop(&mut self) {
         let _: Result<(), _> = redis::cmd("SHUTDOWN").arg("SAVE").query(&mut self.connection());

@@ -39,12 +39,15 @@ pub struct Patience {
     pub time: Duration,
     /// At most until there are so many; of workers that are asked by name, one each is enough in any case.
     pub most: Option<usize>,
+    /// At most until there are as many as have heard the question; not at all if the engine cannot tell how many have. For
+    /// questions that everybody answers.
+    pub all_who_hear: bool,
 }
 
 impl Default for Patience {
     /// A second, as Celery's clients.
     fn default() -> Self {
-        Self { time: Duration::from_secs(1), most: None }
+        Self { time: Duration::from_secs(1), most: None, all_who_hear: false }
     }
 }
 
@@ -69,7 +72,7 @@ impl Control {
 
     /// Tells workers to do something, and waits for no reply.
     pub async fn tell(&self, question: Question) -> Result<(), StoreError> {
-        self.send(question, None, Duration::ZERO).await
+        self.send(question, None, Duration::ZERO).await.map(drop)
     }
 
     /// Asks workers, and answers what each replied by its name, in the order in which they did.
@@ -94,9 +97,12 @@ impl Control {
     ) -> Result<Vec<(String, Value)>, StoreError> {
         let ticket = uuid::Uuid::new_v4().to_string();
         let named = question.audience.destination.as_ref().map(Vec::len).filter(|count| *count > 0);
-        let most = patience.most.unwrap_or(usize::MAX).min(named.unwrap_or(usize::MAX));
+        let mut most = patience.most.unwrap_or(usize::MAX).min(named.unwrap_or(usize::MAX));
         let reply_to = ReplyTo { inbox: inbox.name().to_owned(), ticket: ticket.clone() };
-        self.send(question, Some(reply_to), patience.time).await?;
+        let heard = self.send(question, Some(reply_to), patience.time).await?;
+        if patience.all_who_hear {
+            most = most.min(heard.unwrap_or(0));
+        }
         let deadline = Instant::now() + patience.time;
         let mut replies = Vec::new();
         while replies.len() < most {
@@ -120,7 +126,7 @@ impl Control {
         question: Question,
         reply_to: Option<ReplyTo>,
         patience: Duration,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<usize>, StoreError> {
         let Question { method, arguments, audience } = question;
         let request = Request { method, arguments, audience, reply_to, clock: self.clock.tick() };
         let expires = match patience {

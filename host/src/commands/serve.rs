@@ -14,7 +14,7 @@ use crate::{
     sandbox::{self, Sandbox},
     store::{self, Store},
     task::QueueName,
-    worker::{self, Shutdown},
+    worker::{self, Bounds, Shutdown},
 };
 
 /// How a worker works.
@@ -27,6 +27,18 @@ pub(super) struct WorkerArgs {
     /// How many tasks may be in flight. Waiting tasks cost little; computing ones share the cores
     #[arg(short, long, value_name = "N", default_value = "100", value_parser = concurrency)]
     pub concurrency: usize,
+
+    /// Between how many tasks in flight there may be, as many as there is to do; --concurrency is not used then
+    #[arg(long, value_name = "MAX,MIN", value_parser = bounds)]
+    autoscale: Option<Bounds>,
+
+    /// Tell events of tasks from the start on, not only once somebody asks for them
+    #[arg(short = 'E', long)]
+    task_events: bool,
+
+    /// Store the state STARTED when a task begins
+    #[arg(long)]
+    track_started: bool,
 
     /// The worker's name; %h is the host name, %n its first part, %d the rest
     #[arg(short = 'n', long, value_name = "NAME", default_value = "celery@%h")]
@@ -144,13 +156,33 @@ impl WorkerArgs {
 
     fn sandbox(&self) -> Result<Arc<Sandbox>, sandbox::SandboxError> {
         let options = sandbox::Options {
-            slots: self.concurrency,
+            slots: self.room(),
             memory: self.memory_limit,
             result: self.max_result_size,
             file: self.max_plugin_size,
             ..sandbox::Options::default()
         };
         Sandbox::new(options).map(Arc::new)
+    }
+
+    /// How many tasks may be in flight at first.
+    pub fn slots(&self) -> usize {
+        self.autoscale.map_or(self.concurrency, |bounds| bounds.min)
+    }
+
+    /// The same for people.
+    pub fn tasks(&self) -> String {
+        match self.autoscale {
+            Some(Bounds { max, min }) => format!("{min} to {max}"),
+            None => self.concurrency.to_string(),
+        }
+    }
+
+    /// How many there can be in the end: remote control may ask for more than there are at first, and room that is not used
+    /// costs only addresses.
+    fn room(&self) -> usize {
+        let most = self.autoscale.map_or(self.concurrency, |bounds| bounds.max);
+        most.saturating_mul(2).saturating_add(16).min(MOST_SLOTS)
     }
 
     fn store_options(&self) -> store::Options {
@@ -165,13 +197,29 @@ impl WorkerArgs {
         worker::Options {
             node: node.to_owned(),
             queues: self.queues.clone(),
-            concurrency: self.concurrency,
+            concurrency: self.slots(),
+            room: self.room(),
+            autoscale: self.autoscale,
+            task_events: self.task_events,
+            track_started: self.track_started,
             time_limit: self.time_limit,
             soft_time_limit: self.soft_time_limit,
             park: Duration::from_secs(self.park_unknown),
             most_deaths: self.max_worker_deaths,
             messages: MessageLimits { bytes: self.max_message_size, ..MessageLimits::default() },
             default_queue: self.default_queue.clone(),
+            settings: vec![
+                ("result_expires", self.result_expires.into(), 86_400.into()),
+                ("visibility_timeout", self.visibility_timeout.as_secs_f64().into(), 3600.0.into()),
+                ("host_memory_limit", self.memory_limit.into(), (128 << 20).into()),
+                ("host_max_result_size", self.max_result_size.into(), (1 << 20).into()),
+                ("host_max_plugin_size", self.max_plugin_size.into(), (32 << 20).into()),
+                (
+                    "host_dead_letter_expires",
+                    self.dead_letter_expires.as_secs_f64().into(),
+                    2_592_000.0.into(),
+                ),
+            ],
         }
     }
 }
@@ -219,6 +267,16 @@ fn report(change: Change) {
         Change::Broken { .. } => return,
     };
     tracing::info!("plugin {} {what} (sha256 {})", plugin.file, &plugin.program.digest()[..12]);
+}
+
+/// Reads `MAX,MIN`, as Celery does; `MAX` alone goes down to none there, and here to one.
+fn bounds(text: &str) -> Result<Bounds, String> {
+    let (max, min) = text.split_once(',').unwrap_or((text, "1"));
+    let bounds = Bounds { max: concurrency(max.trim())?, min: concurrency(min.trim())? };
+    if bounds.min > bounds.max {
+        return Err(format!("MAX,MIN is needed, and {} is less than {}", bounds.max, bounds.min));
+    }
+    Ok(bounds)
 }
 
 fn concurrency(text: &str) -> Result<usize, String> {

@@ -50,7 +50,7 @@ impl Worker {
             ["  broker".to_owned(), store.broker_address.clone()],
             ["  results".to_owned(), store.backend_address.clone()],
             ["  queues".to_owned(), queues.join(", ")],
-            ["  concurrency".to_owned(), format!("{} tasks on {cores} cores", args.concurrency)],
+            ["  concurrency".to_owned(), format!("{} tasks on {cores} cores", args.tasks())],
             ["  plugins".to_owned(), self.plugins.display().to_string()],
         ]);
         print::line("\n  [tasks]");

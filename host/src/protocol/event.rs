@@ -8,7 +8,9 @@ use serde_json::{Map, Value};
 use super::{
     envelope::{self, Destination, Unreadable},
     message::MessageLimits,
+    repr, time,
 };
+use crate::task::{Request, TaskId};
 
 #[cfg(test)]
 mod tests;
@@ -109,6 +111,27 @@ pub struct Pulse {
 }
 
 impl What {
+    /// A worker has received a task.
+    pub fn received(request: &Request) -> Self {
+        let (args, kwargs) = repr::arguments(request);
+        Self::TaskReceived {
+            uuid: request.id.to_string(),
+            name: request.shadow.as_deref().unwrap_or(request.task.as_str()).to_owned(),
+            args,
+            kwargs,
+            root_id: request.root_id.to_string(),
+            parent_id: request.parent_id.as_ref().map(TaskId::to_string),
+            retries: request.retries,
+            eta: request.eta.map(time::write),
+            expires: request.expires.map(time::write),
+        }
+    }
+
+    /// Whether it is about the worker, not about a task.
+    pub fn is_of_worker(&self) -> bool {
+        matches!(self, Self::WorkerOnline(_) | Self::WorkerHeartbeat(_) | Self::WorkerOffline(_))
+    }
+
     fn routing_key(&self) -> &'static str {
         match self {
             Self::WorkerOnline(_) => "worker.online",

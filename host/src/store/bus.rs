@@ -39,8 +39,9 @@ pub struct Broadcast {
 /// Events, requests and replies.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
-    /// Tells all who listen now, in this order and in one round trip.
-    async fn broadcast(&self, broadcasts: &[Broadcast]) -> Result<(), StoreError>;
+    /// Tells all who listen now, in this order and in one round trip. Answers how many have heard the last of them, if the
+    /// engine can tell.
+    async fn broadcast(&self, broadcasts: &[Broadcast]) -> Result<Option<usize>, StoreError>;
 
     /// Begins to listen; what is broadcast after this has returned is heard, for as long as the listener lives. When the
     /// connection breaks it is made anew, and the listener hears of the gap.

@@ -22,6 +22,17 @@ pub struct Publication {
     pub message: Bytes,
 }
 
+/// A message that waits for its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheduled {
+    /// When it is in its queue again.
+    pub due: Timestamp,
+    /// Its queue.
+    pub queue: QueueName,
+    /// The message.
+    pub message: Bytes,
+}
+
 /// What a take brought.
 #[derive(Debug, Clone, Default)]
 pub struct Taken {

@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +27,7 @@ pub mod sqlite;
 pub use bus::{Broadcast, Bus, Heard, Inbox, Listener, Topic};
 pub use chords::{Chords, Finish};
 pub use dead_letter::{Cause, DeadLetter, DeadLetters};
-pub use delivery::{Delivery, Fate, Publication, Settled, Settlement, StoredResult, Tag, Taken};
+pub use delivery::{Delivery, Fate, Publication, Scheduled, Settled, Settlement, StoredResult, Tag, Taken};
 pub use error::StoreError;
 pub use rate_limit::{Admission, Candidate, Pace, RateLimits, Released};
 pub use revocation::{Revocation, Revocations, Target};
@@ -183,6 +184,14 @@ pub trait Broker: Send + Sync + 'static {
 
     /// The number of messages that wait for their time.
     async fn delayed(&self) -> Result<u64, StoreError>;
+
+    /// The messages in these queues that would be taken next, the most urgent first; they stay where they are. At most so many,
+    /// fewer when they are large.
+    async fn peek(&self, queues: &[QueueName], most: usize) -> Result<Vec<(QueueName, Bytes)>, StoreError>;
+
+    /// Messages that wait for their time and are for these queues, the next due first: at most so many, fewer when they are
+    /// large, or when those for other queues are many.
+    async fn scheduled(&self, queues: &[QueueName], most: usize) -> Result<Vec<Scheduled>, StoreError>;
 
     /// The number of messages that are held by workers.
     async fn held(&self) -> Result<u64, StoreError>;

@@ -16,6 +16,8 @@ pub struct TaskOptions {
     pub ignore_result: bool,
     /// How often it may be begun, by all workers together.
     pub rate_limit: Option<RateLimit>,
+    /// Whether it is told that a worker runs it, as state STARTED.
+    pub track_started: bool,
     /// Whether and when it is retried.
     pub retry: RetryPolicy,
 }
@@ -29,6 +31,7 @@ impl Default for TaskOptions {
             reject_on_worker_lost: true,
             ignore_result: false,
             rate_limit: None,
+            track_started: false,
             retry: RetryPolicy::default(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::{Arc, OnceLock, atomic::Ordering},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -58,6 +58,7 @@ pub(super) async fn execute(worker: Arc<Worker>, delivery: Delivery, slot: Owned
     if let Some(Settled::Refused(why)) = &settled {
         give_up(&worker, &tag, &end, known.get(), why).await;
     }
+    worker.events.ended(&end, settled.as_ref(), known.get().and_then(|life| life.signal.get().copied()));
     end.report(settled);
 }
 
@@ -96,15 +97,21 @@ async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Life>) 
     }
     if let Some(until) = not_yet_due(worker, &request) {
         fail_point::reach("delay:before");
+        worker.events.received(&request);
         return End::Delayed { request, until };
     }
     let work = match Work::of(worker, life) {
         Ok(work) => work,
-        Err(NotHere::Ended(outcome)) => return End::without_run(request, outcome),
+        Err(NotHere::Ended(outcome)) => {
+            worker.events.received(&request);
+            worker.events.started(&request);
+            return End::without_run(request, outcome);
+        }
         Err(NotHere::Unknown(task)) => return unknown(worker, &delivery, request, task),
     };
     let Work { entry, .. } = &work;
     let request = with_options(entry, request);
+    worker.events.received(&request);
     if let Err(end) = rate_limit::admit(worker, &delivery, &request).await {
         return end;
     }
@@ -119,6 +126,8 @@ async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Life>) 
         return End::without_run(request, outcome);
     }
     fail_point::reach("run:before");
+    worker.events.started(&request);
+    worker.tally.begun(&request);
     let run = match run(worker, &work, life, &request, hold).await {
         Ok(run) => run,
         Err(end) => {
@@ -127,7 +136,7 @@ async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Life>) 
         }
     };
     fail_point::reach("run:after");
-    worker.processed.fetch_add(1, Ordering::Relaxed);
+    worker.tally.processed();
     log_output(&request, &run);
     conclude(worker, entry, &delivery, request, run)
 }
@@ -195,16 +204,37 @@ async fn run(
         progress: progress_sink(worker.clone(), request.id.clone()),
         outbox: life.outbox(),
     };
+    // That it runs is told while it does, so that no task waits for it; and before its end can be told.
+    let run = async { tokio::join!(tell_started(worker, entry, request), work.run(call)).1 };
     tokio::select! {
-        run = work.run(call) => Ok(run),
+        run = run => Ok(run),
         stop = hold.stopped() => Err(match stop {
             Stop::Lost => End::Lost { request: request.clone() },
-            Stop::Terminated => End::without_run(request.clone(), Outcome::Revoked(revocation("terminated"))),
+            Stop::Terminated(signal) => {
+                // It is stopped once, so it is set once.
+                let _ = life.signal.set(signal);
+                End::without_run(request.clone(), Outcome::Revoked(revocation("terminated")))
+            }
         }),
         () = worker.shutdown.cold_requested() => Err(match entry.options().runs_at_most_once() {
             true => lost_its_worker(request.clone()),
             false => End::Interrupted { request: request.clone() },
         }),
+    }
+}
+
+/// Stores that the task runs, if anybody wants that to be known.
+async fn tell_started(worker: &Worker, entry: &Entry, request: &Request) {
+    let wanted = worker.options.track_started || entry.options().track_started;
+    if !wanted || request.ignore_result {
+        return;
+    }
+    let meta = serde_json::json!({"pid": std::process::id(), "hostname": worker.options.node});
+    let meta = serde_json::value::to_raw_value(&meta).expect("it is made of a text and a number");
+    let meta = result::of_progress(&request.id, &State::Started, &meta);
+    let stored = StoredResult { id: request.id.clone(), state: State::Started, meta };
+    if let Err(error) = worker.store.backend.store(&stored).await {
+        tracing::warn!(%error, "nobody is told that a task runs");
     }
 }
 
@@ -247,7 +277,8 @@ fn retry(
 
 /// The tightest of what the worker, the plugin and the message allow.
 fn limits(worker: &Worker, entry: &Entry, request: &Request) -> TimeLimits {
-    let (ours, plugin, asked) = (&worker.options, &entry.options().limits, &request.limits);
+    let set = worker.time_limits.of(&request.task);
+    let (ours, plugin, asked) = (&worker.options, set.unwrap_or(entry.options().limits), &request.limits);
     let hard = [plugin.hard, asked.hard].into_iter().flatten().fold(ours.time_limit, Duration::min);
     let soft = [ours.soft_time_limit, plugin.soft, asked.soft].into_iter().flatten().min();
     TimeLimits { hard, soft }

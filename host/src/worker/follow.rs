@@ -1,6 +1,6 @@
 //! What comes after the end of a task, for those that wait for it: see `canvas`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::{Worker, end::End};
 use crate::{
@@ -13,6 +13,8 @@ use crate::{
 pub(super) struct Life {
     /// What its message asks for.
     pub request: Arc<Request>,
+    /// The signal that it was stopped with, if it was.
+    pub signal: OnceLock<i32>,
     workflow: Result<Workflow, InvalidCanvas>,
     sent: Arc<Mutex<Sent>>,
 }
@@ -20,7 +22,7 @@ pub(super) struct Life {
 impl Life {
     pub fn begin(request: Request) -> Self {
         let workflow = Workflow::of(&request);
-        Self { request: Arc::new(request), workflow, sent: Arc::default() }
+        Self { request: Arc::new(request), signal: OnceLock::new(), workflow, sent: Arc::default() }
     }
 
     /// A task whose workflow could not go on after it is not begun.

@@ -2,6 +2,8 @@
 //!
 //! - `execute`: the life of one task, top to bottom. `end`: how it can end, and what is committed then.
 //! - `work`: what a message needs done. `follow`, `chords`: what comes after a task, and after the last part of a chord.
+//! - `events`: telling those who watch. `control`: what it is asked and told from outside, and `pool`, `autoscale`, `queues`
+//!   and `time_limits`, which that can change. `tally`, `machine`: numbers for those who ask.
 //! - `running`: what runs now, and stopping it. `revoked`: what must not run.
 //! - `parking`: messages that wait for a plugin. `rate_limit`: messages that wait for their turn. `clock`: the store's time.
 //! - `settle`: commits results and acknowledgements, many in one round trip.
@@ -12,19 +14,12 @@
 //! What it takes from a queue it holds in the broker's record until the result is stored. It never throws a message away
 //! without either a result or a dead letter.
 
-use std::{
-    panic::AssertUnwindSafe,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use tokio::{
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::JoinHandle,
 };
 use tokio_util::task::TaskTracker;
@@ -37,39 +32,62 @@ use crate::{
     task::QueueName,
 };
 
+mod autoscale;
 mod chords;
 mod clock;
+mod control;
 mod end;
+mod events;
 mod execute;
 mod follow;
 mod lease;
+mod machine;
 mod outage;
 mod parking;
+mod pool;
+mod queues;
 mod rate_limit;
 mod revoked;
 mod running;
 mod settle;
 mod shutdown;
+mod tally;
+mod time_limits;
 mod work;
 
+use autoscale::Autoscale;
+pub use autoscale::Bounds;
 use clock::Clock;
+use events::Events;
 use lease::Lease;
 use outage::Outage;
+use pool::Pool;
+use queues::Queues;
 use rate_limit::Limits;
 use revoked::Revoked;
 use running::Running;
 use settle::{Commits, Settler};
 pub use shutdown::Shutdown;
+use tally::Tally;
+use time_limits::TimeLimits;
 
 /// What a worker is told to do.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The worker's name among the workers: `celery@box`.
     pub node: String,
-    /// The queues it takes from.
+    /// The queues it takes from at first.
     pub queues: Vec<QueueName>,
-    /// How many tasks may run at once. Tasks that wait cost little; those that compute share the processor.
+    /// How many tasks may run at once at first. Tasks that wait cost little; those that compute share the processor.
     pub concurrency: usize,
+    /// How many tasks can run at once at most: the sandbox has room for so many.
+    pub room: usize,
+    /// Between what bounds the number of tasks that may run at once follows the demand; if there are none, it does not.
+    pub autoscale: Option<Bounds>,
+    /// Whether events of tasks are told from the start on, rather than once somebody asks for them.
+    pub task_events: bool,
+    /// Whether it is told of every task that it runs, as state STARTED.
+    pub track_started: bool,
     /// Every task is stopped after this time; a message can only ask for less.
     pub time_limit: Duration,
     /// Every task is asked to end after this time; a message can only ask for less.
@@ -82,6 +100,8 @@ pub struct Options {
     pub messages: MessageLimits,
     /// Where tasks are sent that say nothing of a queue.
     pub default_queue: QueueName,
+    /// What else was set, for those who ask: name, value and default.
+    pub settings: Vec<(&'static str, serde_json::Value, serde_json::Value)>,
 }
 
 /// A worker with all its parts.
@@ -92,16 +112,23 @@ pub struct Worker {
     shutdown: Shutdown,
     settler: Settler,
     lease: Lease,
-    slots: Arc<Semaphore>,
+    pool: Pool,
+    autoscale: Option<Autoscale>,
+    queues: Queues,
+    events: Events,
+    time_limits: TimeLimits,
+    tally: Tally,
     running: Running,
     revoked: Revoked,
     clock: Clock,
     limits: Limits,
     /// Whoever runs a message for the last time before it is given up.
     last_try: Semaphore,
-    /// How many tasks were run.
-    processed: AtomicU64,
 }
+
+/// How long a worker that starts waits at most until it knows what the others know. Should the store be away, it starts all the
+/// same: what must not be lost is not told that way.
+const LONGEST_GREETING: Duration = Duration::from_secs(2);
 
 /// The most messages taken at a time: enough to make the round trip cheap, few enough to come back in a millisecond.
 const MOST_AT_ONCE: usize = 200;
@@ -121,28 +148,44 @@ impl Worker {
         on_ready: impl FnOnce(),
     ) -> Result<(), StoreError> {
         let (settler, commits) = Settler::new();
-        let slots = Arc::new(Semaphore::new(options.concurrency));
+        let (events, waiting) = Events::new(options.task_events);
         let worker = Self {
+            pool: Pool::new(options.concurrency, options.room),
+            autoscale: options.autoscale.map(Autoscale::new),
+            queues: Queues::new(options.queues.clone()),
+            events,
+            time_limits: TimeLimits::default(),
+            tally: Tally::new(),
             options,
             store,
             registry,
             shutdown,
             settler,
             lease: Lease::default(),
-            slots,
             running: Running::default(),
             revoked: Revoked::default(),
             clock: Clock::default(),
             limits: Limits::default(),
             last_try: Semaphore::new(1),
-            processed: AtomicU64::new(0),
         };
         lease::announce(&worker).await?;
         let worker = Arc::new(worker);
-        let services = worker.start_services(commits);
+        let (greeted, has_greeted) = oneshot::channel();
+        let telling = worker.clone();
+        let telling = tokio::spawn(essential(async move { events::tell(&telling, waiting).await }));
+        let services = worker.start_services(commits, greeted);
+        // That nobody was there to be greeted is well as well.
+        let _ = tokio::time::timeout(LONGEST_GREETING, has_greeted).await;
+        worker.events.online(&worker);
         on_ready();
         worker.take_and_run(guests).await;
         services.into_iter().for_each(|service| service.abort());
+        worker.events.close();
+        // A bug in it has been told already, and ended the process.
+        let _ = telling.await;
+        if let Err(error) = worker.store.bus.unbind(&worker.options.node).await {
+            tracing::debug!(%error, "this worker stays on the list of those that listen");
+        }
         fail_point::reach("leave:before");
         if let Err(error) = worker.store.broker.leave().await {
             tracing::warn!(%error, "the heartbeat stays until it expires");
@@ -156,7 +199,7 @@ impl Worker {
         let mut outage = Outage::new("take messages");
         while let Some(mut slots) = self.free_slots().await {
             fail_point::reach("take:before");
-            match self.store.broker.take(&self.options.queues, slots.num_permits()).await {
+            match self.store.broker.take(&self.queues.now(), slots.num_permits()).await {
                 Ok(Taken { deliveries, revision, now }) => {
                     outage.over();
                     if !deliveries.is_empty() {
@@ -175,6 +218,7 @@ impl Worker {
                     if queues_are_empty {
                         tokio::select! {
                             () = self.store.broker.arrival() => {}
+                            () = self.queues.changed() => {}
                             () = self.shutdown.requested() => {}
                         }
                     }
@@ -204,9 +248,13 @@ impl Worker {
     }
 
     /// Starts what a worker cannot be without.
-    fn start_services(self: &Arc<Self>, commits: Commits) -> [JoinHandle<()>; 7] {
+    fn start_services(
+        self: &Arc<Self>,
+        commits: Commits,
+        greeted: oneshot::Sender<()>,
+    ) -> [JoinHandle<()>; 9] {
         let commits = commits.run(self.store.broker.clone(), self.shutdown.clone());
-        let [beating, restoring, revoking, releasing, finishing, limiting] =
+        let [beating, restoring, revoking, releasing, finishing, limiting, scaling, answering] =
             std::array::from_fn(|_| self.clone());
         [
             tokio::spawn(essential(commits)),
@@ -216,17 +264,18 @@ impl Worker {
             tokio::spawn(essential(async move { parking::release(&releasing).await })),
             tokio::spawn(essential(async move { chords::follow(&finishing).await })),
             tokio::spawn(essential(async move { rate_limit::release(&limiting).await })),
+            tokio::spawn(essential(async move { autoscale::scale(&scaling).await })),
+            tokio::spawn(essential(control::serve(answering, greeted))),
         ]
     }
 
     /// What the heartbeat tells.
     fn report(&self) -> Report {
-        let active = self.options.concurrency - self.slots.available_permits();
         Report {
             node: self.options.node.clone(),
             pid: std::process::id(),
-            active: active as u64,
-            processed: self.processed.load(Ordering::Relaxed),
+            active: self.running.len() as u64,
+            processed: self.tally.total(),
         }
     }
 
@@ -235,15 +284,10 @@ impl Worker {
         if self.shutdown.is_requested() {
             return None;
         }
-        let mut slots = tokio::select! {
-            slot = self.slots.clone().acquire_owned() => slot.expect("the semaphore is never closed"),
-            () = self.shutdown.requested() => return None,
-        };
-        let more = self.slots.available_permits().min(MOST_AT_ONCE - 1);
-        if let Ok(more) = self.slots.clone().try_acquire_many_owned(more as u32) {
-            slots.merge(more);
+        tokio::select! {
+            slots = self.pool.free(MOST_AT_ONCE) => Some(slots),
+            () = self.shutdown.requested() => None,
         }
-        Some(slots)
     }
 }
 

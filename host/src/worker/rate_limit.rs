@@ -36,7 +36,6 @@ pub(super) struct Limits {
 
 impl Limits {
     /// Sets the limit of a task on this worker, or that it has none, until the worker ends: Celery's `rate_limit`.
-    #[expect(dead_code, reason = "remote control will call it")]
     pub fn set(&self, task: TaskName, limit: Option<RateLimit>) {
         self.set.write().unwrap_or_else(PoisonError::into_inner).insert(task, limit);
         self.changed.notify_one();

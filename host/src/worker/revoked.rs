@@ -2,9 +2,9 @@
 //! the take that brought it, so what was revoked before a worker took it never runs.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -15,8 +15,11 @@ use super::{Outage, Worker};
 use crate::{
     protocol::message,
     store::{Revocation, StoreError, Target},
-    task::Request,
+    task::{Request, TaskId},
 };
+
+/// The signal by which a task is stopped when whoever revoked it named none.
+pub(super) const TERM: i32 = 15;
 
 /// The known revocations, until when each counts.
 #[derive(Default)]
@@ -38,7 +41,24 @@ impl Revoked {
         targets(request).iter().any(|target| known.get(target).is_some_and(|until| *until > now))
     }
 
-    fn learn(&self, revocations: &[Revocation]) {
+    /// Whether this is revoked.
+    pub fn knows(&self, target: &Target) -> bool {
+        self.lock().get(target).is_some_and(|until| *until > Timestamp::now())
+    }
+
+    /// The ids of tasks that are revoked, at most so many.
+    pub fn ids(&self, most: usize) -> Vec<TaskId> {
+        let now = Timestamp::now();
+        let known = self.lock();
+        let ids = known.iter().filter(|(_, until)| **until > now).filter_map(|(target, _)| match target {
+            Target::Task(id) => Some(id.clone()),
+            Target::Stamp { .. } => None,
+        });
+        ids.take(most).collect()
+    }
+
+    /// Takes note of revocations.
+    pub fn learn(&self, revocations: &[Revocation]) {
         let now = Timestamp::now();
         let mut known = self.lock();
         known.retain(|_, until| *until > now);
@@ -83,6 +103,17 @@ pub(super) async fn follow(worker: &Worker) {
     }
 }
 
+/// Stops what runs here of what is revoked and to be stopped, and answers which tasks that were.
+pub(super) fn stop(worker: &Worker, revocations: &[Revocation], signal: i32) -> Vec<Arc<Request>> {
+    let condemned = revocations.iter().filter(|revocation| revocation.terminate);
+    let condemned: HashSet<_> = condemned.map(|revocation| &revocation.target).collect();
+    if condemned.is_empty() {
+        return Vec::new();
+    }
+    let is_condemned = |request: &Request| targets(request).iter().any(|target| condemned.contains(target));
+    worker.running.terminate(is_condemned, signal)
+}
+
 async fn ask(worker: &Worker) -> Result<(), StoreError> {
     let revoked = &worker.revoked;
     let _turn = revoked.asking.lock().await;
@@ -90,12 +121,7 @@ async fn ask(worker: &Worker) -> Result<(), StoreError> {
     let (news, revision) = worker.store.revocations.revoked_since(since).await?;
     if !news.is_empty() {
         revoked.learn(&news);
-        let condemned: Vec<_> = news.iter().filter(|news| news.terminate).map(|news| &news.target).collect();
-        if !condemned.is_empty() {
-            worker
-                .running
-                .terminate(|request| targets(request).iter().any(|target| condemned.contains(&target)));
-        }
+        stop(worker, &news, TERM);
     }
     revoked.revision.store(revision, Ordering::Release);
     Ok(())

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::{store::Tag, task::Request};
@@ -14,8 +15,8 @@ use crate::{store::Tag, task::Request};
 pub(super) enum Stop {
     /// The worker was taken for dead, and the message was given to another.
     Lost,
-    /// Somebody revoked the task and wants it stopped.
-    Terminated,
+    /// Somebody revoked the task and wants it stopped, in Python with this signal.
+    Terminated(i32),
 }
 
 /// The deliveries whose tasks run or are about to.
@@ -26,6 +27,8 @@ pub(super) struct Running {
 
 struct Delivered {
     request: Arc<Request>,
+    /// In seconds since 1970.
+    since: f64,
     stop: oneshot::Sender<Stop>,
 }
 
@@ -40,7 +43,8 @@ impl Running {
     /// Notes that this delivery's task is about to run.
     pub fn hold<'a>(&'a self, tag: &'a Tag, request: Arc<Request>) -> Hold<'a> {
         let (stop, stopped) = oneshot::channel();
-        self.lock().insert(tag.clone(), Delivered { request, stop });
+        let since = Timestamp::now().as_microsecond() as f64 / 1e6;
+        self.lock().insert(tag.clone(), Delivered { request, since, stop });
         Hold { running: self, tag, stop: stopped }
     }
 
@@ -55,12 +59,28 @@ impl Running {
         }
     }
 
-    /// Stops the tasks that `condemned` picks.
-    pub fn terminate(&self, condemned: impl Fn(&Request) -> bool) {
+    /// Stops the tasks that `condemned` picks, and answers which they are.
+    pub fn terminate(&self, condemned: impl Fn(&Request) -> bool, signal: i32) -> Vec<Arc<Request>> {
         let mut deliveries = self.lock();
-        for (_, delivered) in deliveries.extract_if(|_, delivered| condemned(&delivered.request)) {
-            let _ = delivered.stop.send(Stop::Terminated);
-        }
+        let stopped = deliveries.extract_if(|_, delivered| condemned(&delivered.request));
+        let stop = |(_, delivered): (Tag, Delivered)| {
+            let _ = delivered.stop.send(Stop::Terminated(signal));
+            delivered.request
+        };
+        stopped.map(stop).collect()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// All of them, each with the time since when it runs, in seconds since 1970; the one that has run longest is first.
+    pub fn all(&self) -> Vec<(Arc<Request>, f64)> {
+        let mut all: Vec<_> =
+            self.lock().values().map(|delivered| (delivered.request.clone(), delivered.since)).collect();
+        all.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+        all
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Tag, Delivered>> {

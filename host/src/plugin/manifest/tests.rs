@@ -20,10 +20,18 @@ fn nothing_said_is_the_default() {
     for text in ["", "# nothing\n", "[tasks]\n", "[tasks.divide]\n"] {
         assert_eq!(options(text), [TaskOptions::default(), TaskOptions::default()], "{text}");
     }
-    let TaskOptions { limits, acks_late, reject_on_worker_lost, ignore_result, rate_limit, retry } =
-        TaskOptions::default();
+    let TaskOptions {
+        limits,
+        acks_late,
+        reject_on_worker_lost,
+        ignore_result,
+        rate_limit,
+        track_started,
+        retry,
+    } = TaskOptions::default();
     assert_eq!((limits.hard, limits.soft, rate_limit), (None, None, None));
-    assert_eq!((acks_late, reject_on_worker_lost, ignore_result), (true, true, false));
+    assert_eq!((acks_late, reject_on_worker_lost), (true, true));
+    assert_eq!((ignore_result, track_started), (false, false));
     assert_eq!((retry.max_retries, retry.retry_backoff, retry.retry_jitter), (Some(3), None, true));
     assert_eq!((retry.default_retry_delay, retry.retry_backoff_max), (seconds(180.0), seconds(600.0)));
 }
@@ -37,6 +45,7 @@ fn every_key_is_read() {
         reject_on_worker_lost = false
         ignore_result = true
         rate_limit = "10/m"
+        track_started = true
         autoretry_for = ["OSError", "shop.CardDeclined"]
         max_retries = 7
         default_retry_delay = 0
@@ -50,6 +59,7 @@ fn every_key_is_read() {
         reject_on_worker_lost: false,
         ignore_result: true,
         rate_limit: Some("10/m".parse().unwrap()),
+        track_started: true,
         retry: RetryPolicy {
             autoretry_for: vec!["OSError".into(), "shop.CardDeclined".into()],
             max_retries: Some(7),

@@ -51,3 +51,32 @@ pub async fn a_worker_that_was_taken_for_dead_can_delay_nothing<E: Engine>() {
     assert_eq!(late.settle(&[delay]).await.unwrap(), [Settled::NotHeld]);
     assert_eq!((late.delayed().await.unwrap(), late.length(&q).await.unwrap()), (0, 1));
 }
+
+pub async fn delayed_messages_are_shown_to_those_who_take_from_their_queues<E: Engine>() {
+    let (engine, ours, others) = (E::start().await, queue("q.a"), queue("q.b"));
+    let store = engine.connect().await;
+    assert_eq!(store.scheduled(std::slice::from_ref(&ours), 10).await.unwrap(), []);
+    let hour = |count: u64| {
+        let due = Timestamp::now() + Duration::from_secs(3_600 * count);
+        Timestamp::from_millisecond(due.as_millisecond()).unwrap()
+    };
+    let (first, second, third) = (hour(1), hour(2), hour(3));
+    let delayed = [(&ours, 9, second, 1), (&others, 0, third, 2), (&ours, 0, first, 3)];
+    let publications = delayed.map(|(queue, priority, due, number)| Publication {
+        due: Some(due),
+        ..publication(queue, priority, &message(number))
+    });
+    store.publish(&publications).await.unwrap();
+    let scheduled = |queue: &QueueName, due, number| Scheduled {
+        due,
+        queue: queue.clone(),
+        message: message(number).into(),
+    };
+    let of_ours = [scheduled(&ours, first, 3), scheduled(&ours, second, 1)];
+    assert_eq!(store.scheduled(std::slice::from_ref(&ours), 10).await.unwrap(), of_ours);
+    assert_eq!(store.scheduled(std::slice::from_ref(&ours), 1).await.unwrap(), of_ours[..1]);
+    let both = store.scheduled(&[others.clone(), ours], 10).await.unwrap();
+    assert_eq!(both[2], scheduled(&others, third, 2));
+    assert_eq!((both.len(), store.scheduled(&[], 10).await.unwrap().len()), (3, 0));
+    assert_eq!(store.delayed().await.unwrap(), 3, "looking changes nothing");
+}

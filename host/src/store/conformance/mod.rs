@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     Backend, Broadcast, Broker, Bus, Cause, Chords, DeadLetters, Delivery, Fate, Heard, Publication,
-    RateLimits, Report, Revocations, Settled, Settlement, StoreError, StoredResult, Tag, Topic,
+    RateLimits, Report, Revocations, Scheduled, Settled, Settlement, StoreError, StoredResult, Tag, Topic,
 };
 use crate::{
     protocol::message::{mark_lost, mark_redelivered},
@@ -56,6 +56,7 @@ macro_rules! conformance {
             arrivals_are_announced_in_every_priority,
             queues_are_known_once_they_are_used,
             purging_a_queue_leaves_the_others,
+            a_look_at_a_queue_tells_what_comes_next_and_takes_nothing,
             any_bytes_survive_being_taken_and_restored,
             a_taken_message_is_held_until_it_is_settled,
             a_delivery_is_settled_once,
@@ -90,6 +91,7 @@ macro_rules! conformance {
             a_delayed_message_comes_when_it_is_due_whoever_has_died,
             due_messages_are_taken_in_the_order_of_their_priorities,
             a_worker_that_was_taken_for_dead_can_delay_nothing,
+            delayed_messages_are_shown_to_those_who_take_from_their_queues,
             parked_messages_are_counted_and_wait_whoever_dies,
             released_messages_are_next_in_their_order,
             a_release_is_an_arrival,

@@ -96,3 +96,24 @@ pub async fn purging_a_queue_leaves_the_others<E: Engine>() {
     assert_eq!(store.length(&queue("a")).await.unwrap(), 0);
     assert_eq!(store.length(&queue("b")).await.unwrap(), 1);
 }
+
+pub async fn a_look_at_a_queue_tells_what_comes_next_and_takes_nothing<E: Engine>() {
+    let engine = E::start().await;
+    let (store, a, b) = (engine.connect().await, queue("a"), queue("b"));
+    assert_eq!(store.peek(std::slice::from_ref(&a), 10).await.unwrap(), []);
+    for (queue, priority, number) in [(&a, 9, 1), (&a, 0, 2), (&b, 0, 3), (&a, 0, 4)] {
+        publish(&store, queue, priority, &message(number)).await;
+    }
+    let seen = |numbers: &[(&QueueName, usize)]| -> Vec<(QueueName, bytes::Bytes)> {
+        numbers.iter().map(|(queue, number)| ((*queue).clone(), message(*number).into())).collect()
+    };
+    let both = [a.clone(), b.clone()];
+    let all = seen(&[(&a, 2), (&a, 4), (&b, 3), (&a, 1)]);
+    for _ in 0..2 {
+        assert_eq!(store.peek(&both, 10).await.unwrap(), all);
+    }
+    assert_eq!(store.peek(&both, 2).await.unwrap(), all[..2]);
+    assert_eq!(store.peek(std::slice::from_ref(&b), 10).await.unwrap(), seen(&[(&b, 3)]));
+    assert_eq!(store.peek(&[], 10).await.unwrap(), []);
+    assert_eq!(store.length(&a).await.unwrap(), 3);
+}

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     fail_point,
-    store::{Broker, Delivery, Publication, Report, Settled, Settlement, StoreError, Tag, Taken},
+    store::{Broker, Delivery, Publication, Report, Scheduled, Settled, Settlement, StoreError, Tag, Taken},
     task::{QueueName, TaskName},
 };
 
@@ -193,6 +193,49 @@ impl Broker for Redis {
 
     async fn delayed(&self) -> Result<u64, StoreError> {
         self.commands.ask(redis::cmd("ZCARD").arg(keys::DELAYED)).await
+    }
+
+    async fn peek(&self, queues: &[QueueName], most: usize) -> Result<Vec<(QueueName, Bytes)>, StoreError> {
+        if queues.is_empty() {
+            return Ok(Vec::new());
+        }
+        let lists =
+            keys::PRIORITY_STEPS.into_iter().flat_map(|step| queues.iter().map(move |queue| (queue, step)));
+        let lists: Vec<_> = lists.collect();
+        let call =
+            lists.iter().fold(script::PEEK.call(), |call, (queue, step)| call.key(keys::list(queue, *step)));
+        let call = call.arg(most.min(LONGEST_TAKE)).arg(LARGEST_TAKE);
+        let told: Vec<_> = self.commands.call::<Vec<Vec<u8>>>(&[call]).await?.into_iter().flatten().collect();
+        let waiting = |told: &[Vec<u8>]| {
+            let [list, message] = told else { return None };
+            let list: usize = std::str::from_utf8(list).ok()?.parse().ok()?;
+            let (queue, _) = lists.get(list.checked_sub(1)?)?;
+            Some(((*queue).clone(), message.clone().into()))
+        };
+        Ok(told.chunks(2).filter_map(waiting).collect())
+    }
+
+    async fn scheduled(&self, queues: &[QueueName], most: usize) -> Result<Vec<Scheduled>, StoreError> {
+        let call = script::SCHEDULED
+            .call()
+            .key(keys::DELAYED)
+            .key(keys::DELAYED_MESSAGES)
+            .arg(most.min(LONGEST_TAKE))
+            .arg(LARGEST_TAKE);
+        let told = self.commands.call::<Vec<Vec<u8>>>(&[call]).await?.into_iter().flatten();
+        let told: Vec<_> = told.collect();
+        let scheduled = |told: &[Vec<u8>]| {
+            let [name, due, message] = told else { return None };
+            let tag = OwnTag::parse(std::str::from_utf8(name).ok()?)?;
+            let due: f64 = std::str::from_utf8(due).ok()?.parse().ok()?;
+            let due = Timestamp::from_microsecond((due * 1e6) as i64).ok()?;
+            queues.contains(&tag.queue).then(|| Scheduled {
+                due,
+                queue: tag.queue,
+                message: message.clone().into(),
+            })
+        };
+        Ok(told.chunks(3).filter_map(scheduled).collect())
     }
 
     async fn held(&self) -> Result<u64, StoreError> {

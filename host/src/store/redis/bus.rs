@@ -32,7 +32,7 @@ const MOST_REPLIES: usize = 1_000;
 
 #[async_trait]
 impl Bus for Redis {
-    async fn broadcast(&self, broadcasts: &[Broadcast]) -> Result<(), StoreError> {
+    async fn broadcast(&self, broadcasts: &[Broadcast]) -> Result<Option<usize>, StoreError> {
         let publish = |Broadcast { topic, routing_key, message }: &Broadcast| {
             let channel = match topic {
                 Topic::Events => keys::events(self.broker.database(), routing_key),
@@ -40,7 +40,8 @@ impl Bus for Redis {
             };
             redis::cmd("PUBLISH").arg(channel).arg(&message[..]).to_owned()
         };
-        self.bus.ask_all::<Value>(broadcasts.iter().map(publish).collect()).await.map(drop)
+        let heard = self.bus.ask_all::<usize>(broadcasts.iter().map(publish).collect()).await?;
+        Ok(heard.last().copied())
     }
 
     async fn listen(&self, topic: Topic) -> Result<Listener, StoreError> {

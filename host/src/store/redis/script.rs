@@ -55,6 +55,10 @@ scripts! {
     BEAT = "beat.lua";
     /// Gives up a lock.
     UNLOCK = "unlock.lua";
+    /// Reads messages without taking them.
+    PEEK = "peek.lua";
+    /// Reads delayed messages.
+    SCHEDULED = "scheduled.lua";
     /// Puts a reply into an inbox.
     REPLY = "reply.lua";
     /// Empties lists.

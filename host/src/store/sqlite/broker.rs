@@ -6,16 +6,23 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use rusqlite::{OptionalExtension, params};
 
 use super::{Sqlite, clock, lists, owners, tag::OwnTag};
 use crate::{
-    store::{Broker, Publication, Report, Settled, Settlement, StoreError, Tag, Taken},
+    store::{Broker, Publication, Report, Scheduled, Settled, Settlement, StoreError, Tag, Taken},
     task::{QueueName, TaskName},
 };
 
 /// How long [`Broker::arrival`] waits at most. Nothing depends on it while the file can be read.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// The most bytes of waiting messages that are read to be looked at.
+const LARGEST_PEEK: usize = 4 << 20;
+
+/// The most bytes of delayed messages of one queue that are read to be looked at.
+const LARGEST_LOOK: usize = 4 << 20;
 
 #[async_trait]
 impl Broker for Sqlite {
@@ -115,6 +122,36 @@ impl Broker for Sqlite {
         self.count("SELECT count(*) FROM messages WHERE state = 2 AND due > ?1").await
     }
 
+    async fn peek(&self, queues: &[QueueName], most: usize) -> Result<Vec<(QueueName, Bytes)>, StoreError> {
+        let queues = queues.to_vec();
+        self.reads.run(move |connection| peek(connection, &queues, most)).await
+    }
+
+    async fn scheduled(&self, queues: &[QueueName], most: usize) -> Result<Vec<Scheduled>, StoreError> {
+        let queues = queues.to_vec();
+        let scheduled = move |connection: &rusqlite::Connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT due, message FROM messages WHERE state = 2 AND queue = ?1 AND due > ?2 ORDER BY due LIMIT ?3",
+            )?;
+            let mut scheduled = Vec::new();
+            for queue in &queues {
+                let mut room = LARGEST_LOOK;
+                let mut rows = query.query(params![queue.as_str(), clock::now(), most as i64])?;
+                while let Some(row) = rows.next()? {
+                    let message = row.get_ref(1)?.as_blob()?;
+                    let Some(left) = room.checked_sub(message.len()) else { break };
+                    room = left;
+                    let (due, message) = (clock::timestamp(row.get(0)?), message.to_vec().into());
+                    scheduled.push(Scheduled { due, queue: queue.clone(), message });
+                }
+            }
+            scheduled.sort_by_key(|scheduled| scheduled.due);
+            scheduled.truncate(most);
+            Ok(scheduled)
+        };
+        self.reads.run(scheduled).await
+    }
+
     async fn held(&self) -> Result<u64, StoreError> {
         self.count("SELECT count(*) FROM messages WHERE state = 1 AND ?1").await
     }
@@ -131,6 +168,29 @@ impl Broker for Sqlite {
         };
         self.writes.run(purge).await
     }
+}
+
+fn peek(
+    connection: &rusqlite::Connection,
+    queues: &[QueueName],
+    most: usize,
+) -> rusqlite::Result<Vec<(QueueName, Bytes)>> {
+    let mut query = connection.prepare_cached(
+        "SELECT message FROM messages WHERE state = 0 AND queue = ?1 AND step = ?2 ORDER BY position",
+    )?;
+    let (mut waiting, mut bytes) = (Vec::new(), 0);
+    for step in lists::PRIORITY_STEPS {
+        for queue in queues {
+            let mut rows = query.query(params![queue.as_str(), step])?;
+            while waiting.len() < most && bytes < LARGEST_PEEK {
+                let Some(row) = rows.next()? else { break };
+                let message = Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?);
+                bytes += message.len();
+                waiting.push((queue.clone(), message));
+            }
+        }
+    }
+    Ok(waiting)
 }
 
 impl Sqlite {

@@ -31,12 +31,12 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 #[async_trait]
 impl Bus for Sqlite {
-    async fn broadcast(&self, broadcasts: &[Broadcast]) -> Result<(), StoreError> {
-        if broadcasts.is_empty() {
-            return Ok(());
+    async fn broadcast(&self, broadcasts: &[Broadcast]) -> Result<Option<usize>, StoreError> {
+        if !broadcasts.is_empty() {
+            let broadcasts = broadcasts.to_vec();
+            self.writes.run(move |connection| broadcast(connection, &broadcasts)).await?;
         }
-        let broadcasts = broadcasts.to_vec();
-        self.writes.run(move |connection| broadcast(connection, &broadcasts)).await
+        Ok(None)
     }
 
     async fn listen(&self, topic: Topic) -> Result<Listener, StoreError> {
