@@ -4,10 +4,27 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Browser, Celery, Flower, PythonWorker, TestRedis, eventually};
+use crate::support::{Browser, Celery, Flower, PythonWorker, TestHost, TestRedis, eventually, guests};
 
 /// The worker, whatever it is.
 const NODE: &str = "flowered@test";
+
+fn host(redis: &TestRedis) -> TestHost {
+    TestHost::start_with(redis, &[("app", guests::DIVIDE)], &["-c", "2", "-n", NODE])
+}
+
+#[test]
+fn host_shows_and_obeys_in_flower() {
+    for celery in Celery::BOTH {
+        let redis = TestRedis::start();
+        let mut host = host(&redis);
+        let flower = Flower::start(celery, &redis);
+        flower_shows(&flower, celery, &redis);
+        flower_commands(&flower, celery, &redis);
+        flower_shuts_down(&flower);
+        assert!(host.wait().success());
+    }
+}
 
 /// The control.
 #[test]
@@ -25,11 +42,10 @@ fn a_python_worker_shows_and_obeys_in_flower() {
 }
 
 #[test]
-fn flowers_pages_show_a_worker_in_a_browser() {
+fn flowers_pages_show_host_in_a_browser() {
     let celery = Celery::BOTH[0];
     let redis = TestRedis::start();
-    let _python =
-        PythonWorker::start_app(celery, &redis, "reference", &["--concurrency=2", "--hostname", NODE]);
+    let _host = host(&redis);
     let flower = Flower::start(celery, &redis);
     let [good, bad] = send_until_seen(&flower, celery, &redis);
     let browser = Browser::start();
