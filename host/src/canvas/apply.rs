@@ -137,7 +137,7 @@ impl Sends {
         let mut options = group.merged(&around.options);
         let Kind::Group(tasks) = group.kind else { unreachable!("only groups are sent as groups") };
         let id = options.shift_remove("task_id").filter(|id| id.get() != "null").unwrap_or_else(random_id);
-        options.insert("group_id".to_owned(), id.clone());
+        let outer = options.insert("group_id".to_owned(), id.clone());
         let root_id = option(&options, "root_id").cloned();
         let chord = options.shift_remove("chord").filter(|chord| chord.get() != "null");
 
@@ -154,7 +154,9 @@ impl Sends {
         }
         let size: usize = members.iter().map(|(task, _)| size(task)).sum();
         let chord_of_some = members.iter().find_map(|(task, _)| task.option("chord")).is_some();
-        if chord.is_some() || chord_of_some {
+        // A group that is the body of a chord in the header of another is part of that one's group, which has counted it.
+        let is_counted = outer.is_some_and(|outer| outer.get() == id.get());
+        if (chord.is_some() || chord_of_some) && !is_counted {
             self.groups.push((task_id(&id)?, GroupChange::Size(size as u64)));
         }
         let mut results = Vec::new();
@@ -206,6 +208,8 @@ impl Sends {
         };
         header.options.insert("task_id".to_owned(), group_id.clone());
         let result = freeze(&mut header, place);
+        // It is the group, not a part of it.
+        header.options.shift_remove("group_id");
         if result.is_nested() {
             self.groups
                 .push((task_id(&group_id)?, GroupChange::Saved(raw(&Saved { result: &result }).to_string())));

@@ -72,6 +72,8 @@ pub fn after(
             let failed =
                 Failed { id: &request.id, root_id: &request.root_id, request: told(request), failure };
             call_errbacks(&mut sends, workflow.errbacks.clone(), &failed, setting)?;
+            // Celery stores a failure before it calls errbacks, so they are not among the children.
+            sends.children.clear();
             follow.take(sends);
         }
         Outcome::Revoked(exception) => {

@@ -102,6 +102,15 @@ fn groups_are_the_headers_of_chords() {
 }
 
 #[test]
+fn a_chord_in_a_header_may_have_a_group_as_its_body() {
+    let inner = chord(
+        &[s("add", json!([1])), s("add", json!([2]))],
+        group(&[s("sum", json!([])), s("sum", json!([]))]),
+    );
+    assert_eq!(succeeds(chord(&[inner, s("add", json!([4]))], s("echo", json!([])))), json!([[[3, 3], 4]]));
+}
+
+#[test]
 fn the_results_of_a_header_keep_their_order_and_their_shape() {
     let parts: Vec<_> = (0..12).map(|i| s("add", json!([i]))).collect();
     assert_eq!(succeeds(chord(&parts, s("echo", json!([])))), json!([(0..12).collect::<Vec<_>>()]));
