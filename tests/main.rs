@@ -22,6 +22,7 @@
 //! - [`dead_letters`]: what failed for good is kept, and what kills its workers ends there.
 //! - [`dev`]: tasks run on a machine with nothing else installed.
 //! - [`cli`]: the command line: what it prints and how it exits.
+//! - [`inspecting`]: workers of all kinds are looked at and commanded by `host` itself.
 //! - [`memory`]: a worker does not grow.
 
 #[cfg(test)]
@@ -50,6 +51,8 @@ mod fleet;
 mod flower;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod inspecting;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]

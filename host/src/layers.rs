@@ -25,6 +25,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rusqlite", &["store/sqlite/"]),
     ("rustix", &["fail_point.rs", "store/sqlite/"]),
     ("toml", &["plugin/"]),
+    ("ratatui", &["commands/top/"]),
+    ("crossterm", &["commands/top/"]),
     ("clap", &["commands/", "config.rs", "main.rs"]),
     ("anyhow", &["commands/", "main.rs"]),
 ];

@@ -4,11 +4,15 @@
 
 use clap::{Parser, Subcommand};
 
+mod ask;
 mod call;
+mod control;
 mod dead;
 mod dev;
+mod events;
 mod exit;
 mod health;
+mod inspect;
 mod plugins;
 mod print;
 mod purge;
@@ -16,6 +20,8 @@ mod queues;
 mod result;
 mod revoke;
 mod serve;
+mod status;
+mod top;
 mod worker;
 
 pub use exit::Exit;
@@ -40,6 +46,11 @@ enum Command {
     Revoke(revoke::Revoke),
     Dead(dead::Dead),
     Health(health::Health),
+    Status(status::Status),
+    Inspect(inspect::Inspect),
+    Control(control::Control),
+    Events(events::Events),
+    Top(top::Top),
 }
 
 impl Cli {
@@ -56,6 +67,11 @@ impl Cli {
             Command::Revoke(revoke) => run(revoke.execute()),
             Command::Dead(dead) => run(dead.execute()),
             Command::Health(health) => run(health.execute()),
+            Command::Status(status) => run(status.execute()),
+            Command::Inspect(inspect) => run(inspect.execute()),
+            Command::Control(control) => run(control.execute()),
+            Command::Events(events) => run(events.execute()),
+            Command::Top(top) => run(top.execute()),
         }
     }
 }

@@ -25,11 +25,21 @@ pub(super) fn json(value: &impl serde::Serialize) {
 }
 
 /// Prints rows as a table: columns are as wide as their widest cell.
-pub(super) fn table<const N: usize>(rows: &[[String; N]]) {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
-    for row in rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+pub(super) fn table<const N: usize>(table: &[[String; N]]) {
+    rows(table);
+}
+
+/// The same for rows of which only the maker knows how many cells they have.
+pub(super) fn rows(table: &[impl AsRef<[String]>]) {
+    let mut widths = Vec::new();
+    for row in table.iter().map(AsRef::as_ref) {
+        widths.resize(widths.len().max(row.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    for row in table.iter().map(AsRef::as_ref) {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         line(cells.collect::<Vec<_>>().join("  ").trim_end());
     }
 }

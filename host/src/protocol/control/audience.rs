@@ -49,7 +49,8 @@ impl Matcher {
         }
     }
 
-    fn matches(self, pattern: &str, node: &str) -> bool {
+    /// Whether a name matches a pattern.
+    pub fn matches(self, pattern: &str, node: &str) -> bool {
         if pattern.len() > LONGEST_PATTERN {
             return false;
         }
