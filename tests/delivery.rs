@@ -139,7 +139,7 @@ fn after_an_outage_no_worker_takes_another_for_dead() {
     redis.wait_for_all(&tasks);
     for host in [first, second] {
         let log = host.output();
-        assert!(!log.contains("put back") && !log.contains("another worker"), "{log}");
+        assert!(!log.contains("dead workers held") && !log.contains("another worker"), "{log}");
     }
 }
 
