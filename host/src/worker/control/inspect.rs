@@ -20,7 +20,7 @@ const MOST_PEEKED: usize = 100;
 /// The most ids of revoked tasks that are told. Celery remembers no more.
 const MOST_REVOKED: usize = 50_000;
 
-/// What Celery registers of its own. `host` does what they do.
+/// What Celery registers of its own. `host` does what they do, but for `celery.chord_unlock`, which only other backends need.
 const BUILT_INS: [&str; 9] = [
     "celery.accumulate",
     "celery.backend_cleanup",
