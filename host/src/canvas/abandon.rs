@@ -3,9 +3,10 @@
 
 use super::{
     GroupChange,
-    chord::ending,
+    apply::{chunks_group, size},
+    chord::{ending, note},
     follow::Follow,
-    signature::{Kind, Raw, Signature, as_list, parse, raw},
+    signature::{Kind, Object, Raw, Signature, as_list, option, parse, raw, text},
 };
 use crate::{
     protocol::result::{self, Meta, MetaResult},
@@ -39,43 +40,108 @@ impl Follow {
 
     /// Tells all who wait for this call, or for what comes after it.
     pub(super) fn abandon(&mut self, signature: &Signature, ended: Ended<'_>) {
-        let id = signature.text_option("task_id").and_then(|id| TaskId::new(&id).ok());
-        let group = signature.text_option("group_id").and_then(|id| TaskId::new(&id).ok());
+        self.abandon_as(signature, Role::End(None), ended);
+        self.abandon_all(&as_list(signature.option("chain")), ended);
+    }
+
+    /// The same for a call in its role. Of what a part of a chord is made of, only what it ends with is a part: as many tasks
+    /// as the chord has counted for it.
+    fn abandon_as(&mut self, signature: &Signature, role: Role, ended: Ended<'_>) {
+        let role = role.or_own(&signature.options);
         match &signature.kind {
-            Kind::Chain(tasks) => tasks.iter().for_each(|task| self.abandon(task, ended)),
-            Kind::Group(tasks) => tasks.iter().for_each(|task| self.abandon(task, ended)),
+            Kind::Chain(tasks) => {
+                let last = tasks.iter().rposition(|task| size(task) > 0);
+                for (number, task) in tasks.iter().enumerate() {
+                    let role = if Some(number) == last { role.clone() } else { Role::Before };
+                    self.abandon_as(task, role, ended);
+                }
+            }
+            Kind::Group(tasks) => {
+                for task in tasks {
+                    self.abandon_as(task, role.in_place_of(&task.options), ended);
+                }
+            }
             // Nobody waits for the parts of a header but the body.
-            Kind::Chord { body, .. } => self.abandon(body, ended),
-            Kind::Task | Kind::Map(_) | Kind::Chunks => {}
-        }
-        if let Some(id) = id {
-            let meta = result::encode(&Meta {
-                id: &id,
-                state: ended.state,
-                result: MetaResult::Exception(&ended.failure.exception),
-                traceback: ended.failure.traceback.as_deref(),
-                children: &[],
-                date_done: Some(ended.now),
-                group_id: group.as_ref(),
-                parent_id: None,
-            });
-            self.results.push((id.clone(), ended.state.clone(), meta));
-            if let (Some(group), Some(chord)) = (group, signature.option("chord")) {
-                let index = signature.option("group_index").and_then(|index| parse(index));
-                let part = ChordPart {
-                    ending: ending(&id, ended.state, &raw(&exception(ended.failure))),
-                    id,
-                    index,
-                    chord: super::chord::note(chord, ended.id, ended.root_id),
-                };
-                // Like Celery's own worker: the group's members are counted, not the group.
-                if !matches!(signature.kind, Kind::Group(_)) {
+            Kind::Chord { body, .. } => self.abandon_as(body, role, ended),
+            Kind::Chunks => self.abandon_as(&chunks_group(signature), role, ended),
+            Kind::Task | Kind::Map(_) => {
+                if let Role::End(Some(Part { group, index, chord })) = role {
+                    let id = task_id(&signature.options, "task_id").unwrap_or_else(TaskId::random);
+                    let part = ChordPart {
+                        ending: ending(&id, ended.state, &raw(&exception(ended.failure))),
+                        id,
+                        index,
+                        chord: note(&chord, ended.id, ended.root_id),
+                    };
                     self.groups.push((group, GroupChange::Part(part)));
                 }
             }
         }
-        self.abandon_all(&as_list(signature.option("chain")), ended);
+        let Some(id) = task_id(&signature.options, "task_id") else { return };
+        let meta = result::encode(&Meta {
+            id: &id,
+            state: ended.state,
+            result: MetaResult::Exception(&ended.failure.exception),
+            traceback: ended.failure.traceback.as_deref(),
+            children: &[],
+            date_done: Some(ended.now),
+            group_id: task_id(&signature.options, "group_id").as_ref(),
+            parent_id: None,
+        });
+        self.results.push((id, ended.state.clone(), meta));
     }
+}
+
+/// What a call is to those that wait.
+#[derive(Clone)]
+enum Role {
+    /// Something comes after it, so that it is no part of a chord itself, whatever its options say.
+    Before,
+    /// It ends what it belongs to, and so is this part of a chord, if any.
+    End(Option<Part>),
+}
+
+/// Of which chord a call is a part, and where in its header.
+#[derive(Clone)]
+struct Part {
+    group: TaskId,
+    index: Option<i64>,
+    chord: Raw,
+}
+
+impl Role {
+    /// What is not said by what a call belongs to its own options may say.
+    fn or_own(self, options: &Object) -> Self {
+        match self {
+            Self::End(None) => Self::End(Part::of(options)),
+            role => role,
+        }
+    }
+
+    /// The members of a group that is a part are parts themselves, each in its own place.
+    fn in_place_of(&self, options: &Object) -> Self {
+        match self {
+            Self::End(Some(part)) => {
+                Self::End(Some(Part { index: place(options).or(part.index), ..part.clone() }))
+            }
+            role => role.clone(),
+        }
+    }
+}
+
+impl Part {
+    fn of(options: &Object) -> Option<Self> {
+        let (group, chord) = (task_id(options, "group_id")?, option(options, "chord")?.clone());
+        Some(Self { group, index: place(options), chord })
+    }
+}
+
+fn place(options: &Object) -> Option<i64> {
+    option(options, "group_index").and_then(|index| parse(index))
+}
+
+fn task_id(options: &Object, name: &str) -> Option<TaskId> {
+    option(options, name).and_then(|id| text(id)).and_then(|id| TaskId::new(&id).ok())
 }
 
 /// An exception as results have it.

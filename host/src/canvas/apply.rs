@@ -339,7 +339,7 @@ fn json(value: &(impl serde::Serialize + ?Sized)) -> Json {
 }
 
 /// How many parts a signature adds to the chord that waits for it.
-fn size(signature: &Signature) -> usize {
+pub fn size(signature: &Signature) -> usize {
     match &signature.kind {
         Kind::Task | Kind::Map(_) => 1,
         Kind::Chunks => size(&chunks_group(signature)),

@@ -271,6 +271,35 @@ fn a_chord_that_cannot_be_ends_in_an_error_once() {
 }
 
 #[test]
+fn a_body_that_never_runs_is_one_part_however_much_it_is_made_of() {
+    let inner = |body| chord(&[s("fail", json!([1])), s("add", json!([1]))], body);
+    // Celery 5.4 writes an id, and what the body is a part of, on the chain and the chord themselves too.
+    for body in [
+        with(chain(&[s("sum", json!([])), s("add", json!([1]))]), json!({"task_id": "c"})),
+        with(
+            chain(&[s("sum", json!([])), group(&[s("add", json!([1])), s("add", json!([2]))])]),
+            json!({"task_id": "c"}),
+        ),
+        with(
+            chord(&[s("sum", json!([])), s("add", json!([1]))], s("sum", json!([]))),
+            json!({"task_id": "c"}),
+        ),
+        inner(s("sum", json!([]))),
+        group(&[s("sum", json!([])), chain(&[s("sum", json!([])), s("add", json!([1]))])]),
+    ] {
+        let mut world = World::default();
+        let outer = chord(&[inner(body), s("add", json!([1]))], s("sum", json!([])));
+        let (state, result) = world.run(outer);
+        assert_eq!(
+            (state.as_str(), result["exc_type"].as_str()),
+            ("FAILURE", Some("ChordError")),
+            "{:?}",
+            world.ran
+        );
+    }
+}
+
+#[test]
 fn a_chain_after_a_chord_that_fails_is_told() {
     let tasks = [
         group(&[s("fail", json!([1])), s("add", json!([1]))]),
