@@ -82,8 +82,9 @@ struct Properties<'a> {
     delivery_tag: &'a str,
 }
 
+/// Where a message goes, as every message says it.
 #[derive(Serialize)]
-struct DeliveryInfo<'a> {
-    exchange: &'a str,
-    routing_key: &'a str,
+pub struct DeliveryInfo<'a> {
+    pub exchange: &'a str,
+    pub routing_key: &'a str,
 }

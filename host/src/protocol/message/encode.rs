@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Number;
 
 use crate::{
-    protocol::{repr, time},
+    protocol::{envelope::DeliveryInfo, repr, time},
     task::{Json, Limits, QueueName, SharedJson, TaskId, TaskName},
 };
 
@@ -250,10 +250,4 @@ struct Properties<'a> {
     priority: u8,
     body_encoding: &'a str,
     delivery_tag: &'a str,
-}
-
-#[derive(Serialize)]
-struct DeliveryInfo<'a> {
-    exchange: &'a str,
-    routing_key: &'a str,
 }
