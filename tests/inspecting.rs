@@ -174,6 +174,7 @@ fn events_are_shown_as_they_happen_and_filtered() {
     assert!(shown.contains("exception=ZeroDivisionError('division by zero')"), "{shown}");
     let mut heartbeats = heartbeats;
     assert!(heartbeats.wait().success(), "it ends after so many");
+    eventually("all that it wrote was read", || (heartbeats.output().lines().count() >= 4).then_some(()));
     assert_eq!(heartbeats.output().lines().count(), 4);
     assert!(
         heartbeats.output().lines().all(|line| line.contains("@test worker-")),
