@@ -14,7 +14,10 @@
 //!
 //! `tests/canvases` runs the long form: a thousand canvases, or as many as it is told.
 
-use std::{collections::BTreeMap, env};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -77,19 +80,13 @@ fn host(redis: &TestRedis, name: &str) -> TestHost {
     TestHost::start_with(redis, &[("canvas", guests::CANVAS)], &["-n", name, "-c", "4"])
 }
 
-/// The control, and what this suite rests on.
 #[test]
-fn python_workers_agree_about_most_canvases() {
-    let [first, second] = oracles();
-    let mut no_oracles = BTreeMap::<_, usize>::new();
-    for (first, second) in first.iter().zip(&second) {
-        assert_eq!((first.number, &first.shape), (second.number, &second.shape));
-        if let Some(reason) = why_no_oracle(first, second) {
-            *no_oracles.entry(reason).or_default() += 1;
-        }
-    }
-    eprintln!("{} canvases, of which Python is no oracle for {no_oracles:?}", first.len());
-    assert!(no_oracles.values().sum::<usize>() * 2 < first.len(), "most of the canvases have an oracle");
+fn random_canvases_come_out_as_they_do_in_python() {
+    let redis = TestRedis::start();
+    let host = host(&redis, "host@%h");
+    let ours = run(&redis);
+    drop((host, redis));
+    compare(&oracles(), &ours);
 }
 
 /// The canvases as two Python workers ran them.
@@ -108,6 +105,35 @@ fn run(redis: &TestRedis) -> Vec<Canvas> {
     Celery::BOTH[0].run(redis, "canvases.py", &arguments, &Value::Null)
 }
 
+/// Says for each canvas that came out otherwise what is different.
+#[track_caller]
+fn compare([first, second]: &[Vec<Canvas>; 2], ours: &[Canvas]) {
+    let mut complaints = Vec::new();
+    let mut no_oracles = BTreeMap::<_, usize>::new();
+    for ((first, second), ours) in first.iter().zip(second).zip(ours) {
+        let Canvas { number, shape, .. } = ours;
+        assert!((number, shape) == (&first.number, &first.shape), "the same number gives the same canvas");
+        if !ours.end {
+            complaints.push(format!("{number} {shape}\n    never ends"));
+        }
+        if let Some(reason) = why_no_oracle(first, second) {
+            *no_oracles.entry(reason).or_default() += 1;
+            continue;
+        }
+        let names: BTreeSet<_> = first.seen.keys().chain(ours.seen.keys()).collect();
+        let different = names
+            .into_iter()
+            .filter(|name| first.seen.get(*name) != ours.seen.get(*name) && !is_forgotten(name, first));
+        let different: Vec<_> = different.map(|name| difference(name, first, ours)).collect();
+        if !different.is_empty() {
+            complaints.push(format!("{number} {shape}{}", different.concat()));
+        }
+    }
+    eprintln!("{} canvases, of which Python is no oracle for {no_oracles:?}", ours.len());
+    assert!(no_oracles.values().sum::<usize>() * 2 < ours.len(), "most of the canvases have an oracle");
+    assert!(complaints.is_empty(), "{} came out otherwise:\n{}", complaints.len(), complaints.join("\n"));
+}
+
 fn why_no_oracle(first: &Canvas, second: &Canvas) -> Option<&'static str> {
     let flaw = || first.seen.values().any(|fact| FLAWS.iter().any(|flaw| fact.to_string().contains(flaw)));
     match first {
@@ -117,4 +143,16 @@ fn why_no_oracle(first: &Canvas, second: &Canvas) -> Option<&'static str> {
         _ if first.seen != second.seen => Some("differs from run to run"),
         _ => None,
     }
+}
+
+/// Whether the fact is the result of a task of which Python says nothing: after a failure, Celery leaves pending what was to
+/// come after a chord or a group, though the result of it all is ready. `host` may say that it has failed.
+fn is_forgotten(fact: &str, python: &Canvas) -> bool {
+    let Some((label, "result" | "children" | "stored with")) = fact.split_once(' ') else { return false };
+    ["sent", "result"].iter().all(|about| !python.seen.contains_key(&format!("{label} {about}")))
+}
+
+fn difference(name: &str, first: &Canvas, ours: &Canvas) -> String {
+    let fact = |canvas: &Canvas| canvas.seen.get(name).map_or("nothing".to_owned(), Value::to_string);
+    format!("\n    {name}\n        Python: {}\n        host:   {}", fact(first), fact(ours))
 }

@@ -12,7 +12,7 @@ import json
 import sys
 
 from celery.exceptions import TimeoutError
-from celery.result import AsyncResult, GroupResult, result_from_tuple
+from celery.result import GroupResult
 
 from canvas import celery
 from shapes import Maker
@@ -67,7 +67,7 @@ def outcome(watch, result):
 
 
 def walk(watch, result):
-    """State and value of every result that the client can reach from this one."""
+    """State and value of every result that the client can reach from this one, of tasks that were sent."""
     steps = []
     seen = set()
     queue = [result]
@@ -79,7 +79,7 @@ def walk(watch, result):
         queue.append(node.parent)
         if isinstance(node, GroupResult):
             queue.extend(node.results)
-        elif isinstance(node, AsyncResult):
+        elif node.id in watch.messages:
             steps.append(watch.readable(f"{node.id} {node.state} {node.result!r}"))
             queue.extend(node.children or [])
     return sorted(steps)

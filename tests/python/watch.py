@@ -130,15 +130,18 @@ class Watch:
                 chance |= len(self.places[place]) > 1
                 seen[f"{label} sent"] = len(self.sent[id])
                 seen[f"{label} args"] = self.readable(args)
-                seen[f"{label} group"] = self.readable(place)
+                # The place shows in the order of results. Where there are none, Celery gives a group in a group one for all.
+                seen[f"{label} group"] = self.readable(headers.get("group") or "none")
                 # Whichever part of a chord ends last sends the body.
                 if label.split("#")[0] not in self.in_bodies:
                     seen[f"{label} parent, root"] = self.readable([headers.get("parent_id"), headers.get("root_id")])
             if self.stored[id]:
                 meta = self.stored[id][-1]
                 seen[f"{label} result"] = self.readable([meta["status"], meta["result"]])
-                seen[f"{label} children"] = self.readable(meta.get("children"))
-                seen[f"{label} stored with"] = self.readable(meta.get("group_id"))
+                # To the body of a chord that failed, Celery gives no group and the children of the part that ended last.
+                if "ChordError" not in json.dumps(meta["result"]):
+                    seen[f"{label} children"] = self.readable(children(meta.get("children")))
+                    seen[f"{label} stored with"] = self.readable(meta.get("group_id"))
         return seen, chance
 
     def readable(self, value):
@@ -152,6 +155,20 @@ class Watch:
         if id in self.members:
             return f"group of {', '.join(sorted(self.members[id]))}"
         return "somebody"
+
+
+def children(tuples):
+    """Results as `children` has them. The ids of groups within are dropped: for a chord inside a chain, Celery makes one up
+    that is not the group's."""
+    if tuples is None:
+        return None
+    return [result(one) for one in tuples]
+
+
+def result(tuple):
+    (id, parent), members = tuple
+    parent = parent and result(parent)
+    return [id, parent] if members is None else [parent, children(members)]
 
 
 def label_of(kwargs, options):
