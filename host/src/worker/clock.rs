@@ -31,8 +31,13 @@ impl Clock {
 
     /// The store's time after so long; at the end of time at the latest.
     pub fn after(&self, wait: Duration) -> Timestamp {
-        self.now().checked_add(wait).unwrap_or(Timestamp::MAX)
+        after(self.now(), wait)
     }
+}
+
+/// The time so long after this one; the end of time at the latest.
+pub(super) fn after(time: Timestamp, wait: Duration) -> Timestamp {
+    time.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

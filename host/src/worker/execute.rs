@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 
 use super::{
-    Worker,
+    Worker, clock,
     end::End,
     follow::{self, Life},
     rate_limit,
@@ -305,7 +305,7 @@ fn revocation(why: &str) -> Exception {
 /// A message for which no plugin offers `task` waits for one that does, but not for ever.
 fn unknown(worker: &Worker, delivery: &Delivery, request: Arc<Request>, task: TaskName) -> End {
     let now = worker.clock.now();
-    let until = request.notes.parked_until.unwrap_or_else(|| worker.clock.after(worker.options.park));
+    let until = request.notes.parked_until.unwrap_or_else(|| clock::after(now, worker.options.park));
     match message::mark_parked(&delivery.message, until) {
         Some(message) if until > now => End::Parked { request, task, until, message },
         _ => {
