@@ -12,17 +12,26 @@
 //!   parts get the place that the chord has in the group. Then their ids, and so chance, say in which order results come.
 //! - the two runs differ.
 //!
+//! They come out the same when workers are killed all the while, and where Python is no oracle, `host` is its own: what
+//! comes of a canvas does not hang on who dies when. In particular every body is sent once, or tells once why it is not.
+//!
 //! `tests/canvases` runs the long form: a thousand canvases, or as many as it is told.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
 };
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::support::{Celery, PythonWorker, TestHost, TestRedis, guests};
+use crate::support::{Celery, PythonWorker, Random, TestHost, TestRedis, guests};
 
 /// How many canvases, when nothing else is said by the variable `CANVASES`.
 const SHORT: usize = 100;
@@ -77,25 +86,71 @@ fn python(redis: &TestRedis, concurrency: u8) -> PythonWorker {
 }
 
 fn host(redis: &TestRedis, name: &str) -> TestHost {
-    TestHost::start_with(redis, &[("canvas", guests::CANVAS)], &["-n", name, "-c", "4"])
+    // A task that is there each time a worker is killed is not to blame.
+    let flags = ["-n", name, "-c", "4", "--max-worker-deaths", "1000"];
+    TestHost::start_with(redis, &[("canvas", guests::CANVAS)], &flags)
 }
 
 #[test]
 fn random_canvases_come_out_as_they_do_in_python() {
-    let redis = TestRedis::start();
-    let host = host(&redis, "host@%h");
-    let ours = run(&redis);
-    drop((host, redis));
-    compare(&oracles(), &ours);
+    compare(&PYTHONS, &OURS);
+}
+
+#[test]
+fn random_canvases_come_out_the_same_though_workers_are_killed() {
+    let killed = run_while_workers_are_killed();
+    compare(&PYTHONS, &killed);
+    let [first, second] = &*PYTHONS;
+    let no_oracle = |n: &usize| why_no_oracle(&first[*n], &second[*n]).is_some() && !OURS[*n].chance;
+    let complaints: Vec<_> =
+        (0..killed.len()).filter(no_oracle).filter_map(|n| difference(&OURS[n], &killed[n])).collect();
+    assert!(
+        complaints.is_empty(),
+        "{} differ once workers are killed:\n{}",
+        complaints.len(),
+        complaints.join("\n")
+    );
 }
 
 /// The canvases as two Python workers ran them.
-fn oracles() -> [Vec<Canvas>; 2] {
+static PYTHONS: LazyLock<[Vec<Canvas>; 2]> = LazyLock::new(|| {
     [2, 4].map(|concurrency| {
         let redis = TestRedis::start();
         let _python = python(&redis, concurrency);
         run(&redis)
     })
+});
+
+/// The canvases as `host` ran them, undisturbed.
+static OURS: LazyLock<Vec<Canvas>> = LazyLock::new(|| {
+    let redis = TestRedis::start();
+    let _host = host(&redis, "host@%h");
+    run(&redis)
+});
+
+fn run_while_workers_are_killed() -> Vec<Canvas> {
+    let redis = TestRedis::start();
+    let mut hosts = ["one@%h", "two@%h", "three@%h"].map(|name| host(&redis, name));
+    let over = AtomicBool::new(false);
+    let mut kills = 0;
+    let killed = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut random = Random(0x5eed);
+            while !over.load(Ordering::Relaxed) {
+                let host = &mut hosts[random.below(3) as usize];
+                host.kill_9();
+                host.start_again();
+                kills += 1;
+                // Random moments are the point here.
+                thread::sleep(Duration::from_millis(random.below(1_000)));
+            }
+        });
+        let killed = run(&redis);
+        over.store(true, Ordering::Relaxed);
+        killed
+    });
+    eprintln!("killed a worker {kills} times");
+    killed
 }
 
 fn run(redis: &TestRedis) -> Vec<Canvas> {
@@ -116,17 +171,13 @@ fn compare([first, second]: &[Vec<Canvas>; 2], ours: &[Canvas]) {
         if !ours.end {
             complaints.push(format!("{number} {shape}\n    never ends"));
         }
-        if let Some(reason) = why_no_oracle(first, second) {
-            *no_oracles.entry(reason).or_default() += 1;
-            continue;
+        let sent_again = |(fact, times): (&String, &Value)| fact.ends_with(" sent") && *times != 1;
+        if ours.seen.iter().any(sent_again) {
+            complaints.push(format!("{number} {shape}\n    sends a task more than once"));
         }
-        let names: BTreeSet<_> = first.seen.keys().chain(ours.seen.keys()).collect();
-        let different = names
-            .into_iter()
-            .filter(|name| first.seen.get(*name) != ours.seen.get(*name) && !is_forgotten(name, first));
-        let different: Vec<_> = different.map(|name| difference(name, first, ours)).collect();
-        if !different.is_empty() {
-            complaints.push(format!("{number} {shape}{}", different.concat()));
+        match why_no_oracle(first, second) {
+            Some(reason) => *no_oracles.entry(reason).or_default() += 1,
+            None => complaints.extend(difference(first, ours)),
         }
     }
     eprintln!("{} canvases, of which Python is no oracle for {no_oracles:?}", ours.len());
@@ -152,7 +203,22 @@ fn is_forgotten(fact: &str, python: &Canvas) -> bool {
     ["sent", "result"].iter().all(|about| !python.seen.contains_key(&format!("{label} {about}")))
 }
 
-fn difference(name: &str, first: &Canvas, ours: &Canvas) -> String {
-    let fact = |canvas: &Canvas| canvas.seen.get(name).map_or("nothing".to_owned(), Value::to_string);
-    format!("\n    {name}\n        Python: {}\n        host:   {}", fact(first), fact(ours))
+/// What came out otherwise, if anything did.
+fn difference(expected: &Canvas, ours: &Canvas) -> Option<String> {
+    let names: BTreeSet<_> = expected.seen.keys().chain(ours.seen.keys()).collect();
+    let differs =
+        |name: &&&String| expected.seen.get(**name) != ours.seen.get(**name) && !is_forgotten(name, expected);
+    let fact = |canvas: &Canvas, name| canvas.seen.get(name).map_or("nothing".to_owned(), Value::to_string);
+    let lines: Vec<_> = names
+        .iter()
+        .filter(differs)
+        .map(|&name| {
+            format!(
+                "\n    {name}\n        wanted: {}\n        host:   {}",
+                fact(expected, name),
+                fact(ours, name)
+            )
+        })
+        .collect();
+    (!lines.is_empty()).then(|| format!("{} {}{}", ours.number, ours.shape, lines.concat()))
 }

@@ -115,6 +115,7 @@ class Watch:
         pipe.hlen("unacked")
         pipe.zcard("host:delayed")
         pipe.zcard("host:parked")
+        pipe.zcard("host:chords:since")
         return sum(pipe.execute())
 
     def facts(self, prefix):
