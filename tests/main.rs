@@ -1,9 +1,10 @@
 //! End to end: the built `host`, a real Redis, real Celery clients. `tests/run` runs it all.
 //!
 //! - [`celery_compat`]: an unmodified Python client, in two versions, cannot tell `host` from a Python worker.
-//! - [`canvases`]: random canvases come out of `host` as they come out of a Python worker.
+//! - [`canvases`]: random canvases come out of `host` as they come out of a Python worker, whichever worker dies.
 //! - [`celery_cli`]: Celery's own command line asks and commands `host`.
 //! - [`control`]: workers are asked and told over the broker, by Python's `app.control`.
+//! - [`control_under_load`]: and are answered at once when there is very much to do.
 //! - [`events`]: workers tell what happens, and nobody has to wait for that.
 //! - [`results`]: what is stored for a task, in every shape of plugin and every type of value.
 //! - [`limits`]: whatever a guest does, only its own task fails, in time and by a name.
@@ -35,6 +36,8 @@ mod celery_compat;
 mod cli;
 #[cfg(test)]
 mod control;
+#[cfg(test)]
+mod control_under_load;
 #[cfg(test)]
 mod dead_letters;
 #[cfg(test)]
