@@ -55,3 +55,13 @@ fn a_task_whose_plugin_never_comes_fails_at_its_deadline_and_is_kept() {
     assert_eq!(letters[0]["task_id"], json!(id), "{letters}");
     assert_eq!(parked(&redis), 0);
 }
+
+#[test]
+fn a_worker_that_lets_no_task_wait_fails_each_at_once() {
+    let redis = TestRedis::start();
+    let worker = TestHost::start_with(&redis, &[("app", guests::DIVIDE)], &["--park-unknown", "0"]);
+    let tasks: Vec<_> = (0..3_000).map(|n| Task::new("app.nothing", json!([n]))).collect();
+    redis.send_all(&tasks);
+    redis.wait_for_all(&tasks);
+    assert!(!worker.output().contains("waits for a plugin"), "none is laid aside, be it for a moment");
+}
