@@ -17,6 +17,8 @@ WORD = re.compile(rb'"((?:[^"\\]|\\.)*)"')
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 RESULT = b"celery-task-meta-"
 QUEUE_LISTS = ["celery", "celery\x06\x163", "celery\x06\x166", "celery\x06\x169"]
+# What else waits in `host`, the chords that are complete among it.
+WAITING = ["host:delayed", "host:parked", "host:chords:since"]
 
 
 class Watch:
@@ -99,9 +101,10 @@ class Watch:
         give_up = time.monotonic() + patience
         quiet = 0
         while quiet < 5:
-            quiet = quiet + 1 if self.left() == 0 else 0
+            left = self.left()
+            quiet = 0 if left else quiet + 1
             if time.monotonic() > give_up:
-                raise SystemExit(f"after {patience} s there are still {self.left()} messages")
+                raise SystemExit(f"after {patience} s there are still messages: {left}")
             time.sleep(0.05)
         marker = f"marker {time.monotonic()}"
         self.redis.echo(marker)
@@ -109,18 +112,18 @@ class Watch:
             time.sleep(0.01)
 
     def left(self):
+        """How many messages there are, by the key that has some."""
         pipe = self.redis.pipeline()
         for list in QUEUE_LISTS:
             pipe.llen(list)
         pipe.hlen("unacked")
-        pipe.zcard("host:delayed")
-        pipe.zcard("host:parked")
-        pipe.zcard("host:chords:since")
-        return sum(pipe.execute())
+        for set in WAITING:
+            pipe.zcard(set)
+        return {key: count for key, count in zip([*QUEUE_LISTS, "unacked", *WAITING], pipe.execute()) if count}
 
     def facts(self, prefix):
-        """What became of the tasks whose labels begin so, and whether two parts of a chord had the same place in it: then
-        it is by chance, by their ids, which result comes first."""
+        """What became of the tasks whose labels begin so, and whether chance had a hand in it: two parts of a chord had the
+        same place in it, so that their ids say which result comes first, or two tasks had one id."""
         seen, chance = {}, False
         for id, label in list(self.names.items()):
             if not label.startswith(prefix):
@@ -128,7 +131,7 @@ class Watch:
             if id in self.messages:
                 headers, args = self.messages[id]
                 place = headers.get("group"), headers.get("group_index")
-                chance |= len(self.places[place]) > 1
+                chance |= len(self.places[place]) > 1 or len(self.sent[id]) > 1
                 seen[f"{label} sent"] = len(self.sent[id])
                 seen[f"{label} args"] = self.readable(args)
                 # The place shows in the order of results. Where there are none, Celery gives a group in a group one for all.

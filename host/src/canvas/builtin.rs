@@ -1,10 +1,12 @@
 //! The tasks that Celery itself brings along, `celery.map` and the like (celery-protocol.md, 4.1).
 
+use std::time::Duration;
+
 use super::{
-    InvalidCanvas, Sent,
-    signature::{Kind, Object, Raw, Signature, as_list, option, parse, parse_list, raw},
+    InvalidCanvas, Sent, chord,
+    signature::{Kind, Object, Raw, Signature, as_list, option, parse, parse_list, raw, text},
 };
-use crate::task::{Exception, Failure, Json, Outcome, Request, TaskName};
+use crate::task::{CompleteChord, Exception, Failure, Json, Outcome, Request, TaskId, TaskName};
 
 /// What a task of Celery's own needs done.
 #[derive(Debug)]
@@ -16,16 +18,28 @@ pub enum Builtin {
         /// The text of a JSON array for each call.
         args: Vec<Json>,
     },
+    /// A chord is finished once the results of all its parts are stored, which are those that are [`super::missing`]. Only
+    /// clients whose results are elsewhere ask for this.
+    Unlock {
+        /// What is known of it.
+        chord: CompleteChord,
+        /// After which pause to look again.
+        pause: Duration,
+    },
     /// It is done.
     Ended(Outcome),
 }
 
+/// After which pause Celery looks again for the results of a chord's parts, if the message does not say.
+const UNLOCK_PAUSE: Duration = Duration::from_secs(1);
+
 /// The names of these tasks.
-pub const NAMES: &[&str] = &[
+pub const BUILTINS: &[&str] = &[
     "celery.accumulate",
     "celery.backend_cleanup",
     "celery.chain",
     "celery.chord",
+    "celery.chord_unlock",
     "celery.chunks",
     "celery.group",
     "celery.map",
@@ -34,7 +48,7 @@ pub const NAMES: &[&str] = &[
 
 /// What the request needs done, if it is for one of these tasks. What is to be sent is put into `sent`.
 pub fn builtin(request: &Request, sent: &mut Sent) -> Option<Builtin> {
-    let name = NAMES.iter().find(|name| **name == request.task.as_str())?;
+    let name = BUILTINS.iter().find(|name| **name == request.task.as_str())?;
     Some(
         done(name, request, sent).unwrap_or_else(|exception| {
             Builtin::Ended(Outcome::Failure(Failure::without_traceback(exception)))
@@ -61,6 +75,19 @@ fn done(name: &str, request: &Request, sent: &mut Sent) -> Result<Builtin, Excep
             }
             let args = args.iter().map(|args| (**args).to_owned()).collect();
             return Ok(Builtin::Each { task, args });
+        }
+        "celery.chord_unlock" => {
+            let group = given.text("group_id")?;
+            let group = TaskId::new(&group).map_err(|error| given.wrong(&error.to_string()))?;
+            let (body, parts) = (given.signature("callback")?.to_raw(), as_list(given.get("result")));
+            let chord = chord::of_results(group, &body, &parts, request)
+                .ok_or_else(|| given.wrong("its result is no list of results"))?;
+            let interval = given.get("interval").and_then(|seconds| parse::<f64>(seconds));
+            let pause = interval.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            return Ok(Builtin::Unlock {
+                chord,
+                pause: pause.unwrap_or(UNLOCK_PAUSE).max(UNLOCK_PAUSE / 10),
+            });
         }
         "celery.accumulate" => given.accumulated()?,
         "celery.backend_cleanup" => raw(&()),
@@ -117,10 +144,16 @@ impl<'a> Given<'a> {
         let names: &[&str] = match self.task {
             "celery.group" => &["tasks", "result", "group_id", "partial_args"],
             "celery.chord" => &["header", "body", "partial_args"],
+            "celery.chord_unlock" => &["group_id", "callback", "interval", "max_retries", "result"],
             _ => &["task", "it", "n"],
         };
         let position = names.iter().position(|known| *known == name)?;
         self.args.get(position).or_else(|| option(&self.kwargs, name))
+    }
+
+    fn text(&self, name: &str) -> Result<String, Exception> {
+        let value = self.get(name).ok_or_else(|| self.missing(name))?;
+        text(value).ok_or_else(|| self.wrong(&format!("{} is no text", super::quoted(value))))
     }
 
     fn signature(&self, name: &str) -> Result<Signature, Exception> {

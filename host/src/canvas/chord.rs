@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::{
     InvalidCanvas,
@@ -16,7 +15,7 @@ use super::{
 };
 use crate::{
     protocol::{repr, result::exception_of},
-    task::{CompleteChord, Exception, Failure, State, TaskId},
+    task::{CompleteChord, Exception, Failure, Request, State, TaskId},
 };
 
 /// What the part that completes a chord leaves for whoever finishes it.
@@ -68,11 +67,31 @@ pub fn missing(chord: &CompleteChord) -> Vec<TaskId> {
     ids.iter().filter_map(|id| TaskId::new(id).ok()).collect()
 }
 
+/// A chord whose parts nobody counted: all that is known is what its results are called.
+pub(super) fn of_results(
+    group: TaskId,
+    body: &Raw,
+    parts: &[Raw],
+    request: &Request,
+) -> Option<CompleteChord> {
+    let members = parts.iter().map(|part| ResultTuple::parse(part)).collect::<Option<Vec<_>>>()?;
+    let result = raw(&ResultTuple::group(raw(group.as_str()), members));
+    let shape = Some(raw(&Saved { result }).get().to_owned());
+    Some(CompleteChord {
+        group,
+        chord: note(body, &request.id, &request.root_id),
+        endings: Vec::new(),
+        shape,
+    })
+}
+
+/// [`CompleteChord::shape`], as Celery saves a group.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    result: Raw,
+}
+
 fn shape(saved: &str) -> Option<ResultTuple> {
-    #[derive(Deserialize)]
-    struct Saved {
-        result: Box<RawValue>,
-    }
     ResultTuple::parse(&serde_json::from_str::<Saved>(saved).ok()?.result)
 }
 

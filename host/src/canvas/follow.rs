@@ -178,6 +178,16 @@ impl Follow {
         follow
     }
 
+    /// Adds what comes after something else that ends in the same step.
+    pub fn add(&mut self, other: Self) {
+        let Self { sends, results, groups, children, replaced } = other;
+        self.sends.extend(sends);
+        self.results.extend(results);
+        self.groups.extend(groups);
+        self.children.extend(children);
+        self.replaced |= replaced;
+    }
+
     pub(super) fn take(&mut self, sends: Sends) {
         self.sends.extend(sends.messages);
         self.groups.extend(sends.groups);

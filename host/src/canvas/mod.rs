@@ -31,7 +31,7 @@ use std::fmt;
 use serde_json::value::RawValue;
 
 pub use apply::{Caller, Sends};
-pub use builtin::{Builtin, builtin};
+pub use builtin::{BUILTINS, Builtin, builtin};
 pub use chord::{ending, finish, missing};
 pub use follow::{Follow, Setting, after};
 pub use replace::Sent;

@@ -2,12 +2,20 @@
 //!
 //! The worker that settled the last part does it at once. Should it die before, any other one does it some seconds later.
 
-use super::{Outage, Worker, end, follow};
+use std::{sync::Arc, time::Duration};
+
+use serde_json::value::RawValue;
+
+use super::{
+    Outage, Worker,
+    end::{self, End},
+    follow::{self, Life},
+};
 use crate::{
     canvas, fail_point,
     protocol::result,
     store::{Finish, Settled, StoreError},
-    task::{CompleteChord, TaskId},
+    task::{CompleteChord, Failure, Outcome, Request, TaskId},
 };
 
 /// Finishes what is complete, for ever.
@@ -53,6 +61,34 @@ async fn finish(worker: &Worker, chord: &CompleteChord) -> Result<(), StoreError
         Settled::Refused(why) => tracing::error!("the store refused what comes after chord {group}: {why}"),
     }
     Ok(())
+}
+
+/// The end of the task `celery.chord_unlock`, which finishes a chord that nobody counts the parts of. While some of them have
+/// not ended, its message waits.
+pub(super) async fn unlock(worker: &Worker, life: &Life, chord: &CompleteChord, pause: Duration) -> End {
+    let request = life.request.clone();
+    let later = End::Delayed { request: request.clone(), until: worker.clock.after(pause) };
+    let mut stored = Vec::new();
+    for id in canvas::missing(chord) {
+        match stored_ending(worker, &id).await {
+            Ok(Some(ending)) => stored.push(ending),
+            Ok(None) => return later,
+            Err(error) => {
+                tracing::warn!(%error, "cannot see whether the parts of chord {} have ended", chord.group);
+                return later;
+            }
+        }
+    }
+    let outcome = match follow::setting(worker, |setting| canvas::finish(chord, &stored, setting)) {
+        Ok(follow) => {
+            life.finishes(follow);
+            Outcome::Success(RawValue::NULL.to_owned())
+        }
+        Err(error) => Outcome::Failure(Failure::without_traceback(error.exception())),
+    };
+    // Celery keeps no result of it.
+    let request = Arc::new(Request { ignore_result: true, ..Request::clone(&request) });
+    End::without_run(request, outcome)
 }
 
 /// How a task ended, as a part of a chord would tell it.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 
 use super::{
-    Worker, clock,
+    Worker, chords, clock,
     end::End,
     follow::{self, Life},
     rate_limit,
@@ -107,6 +107,7 @@ async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Life>) 
             worker.events.started(&request);
             return End::without_run(request, outcome);
         }
+        Err(NotHere::Unlock(chord, pause)) => return chords::unlock(worker, life, &chord, pause).await,
         Err(NotHere::Unknown(task)) => return unknown(worker, &delivery, request, task),
     };
     let Work { entry, .. } = &work;

@@ -17,12 +17,20 @@ pub(super) struct Life {
     pub signal: OnceLock<i32>,
     workflow: Result<Workflow, InvalidCanvas>,
     sent: Arc<Mutex<Sent>>,
+    /// What comes after a chord that the task has finished.
+    finished: Mutex<Follow>,
 }
 
 impl Life {
     pub fn begin(request: Request) -> Self {
         let workflow = Workflow::of(&request);
-        Self { request: Arc::new(request), signal: OnceLock::new(), workflow, sent: Arc::default() }
+        Self {
+            request: Arc::new(request),
+            signal: OnceLock::new(),
+            workflow,
+            sent: Arc::default(),
+            finished: Mutex::default(),
+        }
     }
 
     /// A task whose workflow could not go on after it is not begun.
@@ -34,6 +42,11 @@ impl Life {
     /// What is needed done, if the task is one of Celery's own.
     pub fn builtin(&self) -> Option<Builtin> {
         canvas::builtin(&self.request, &mut self.sent.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes what comes after a chord that the task finishes.
+    pub fn finishes(&self, follow: Follow) {
+        *self.finished.lock().unwrap_or_else(PoisonError::into_inner) = follow;
     }
 
     /// Where the run puts what it sends.
@@ -64,6 +77,12 @@ impl Outbox for Mutex<Sent> {
 /// one that was replaced has not ended.
 pub(super) fn after(worker: &Worker, end: End, life: Option<&Life>) -> (End, Follow) {
     let Some(life) = life else { return (end, Follow::default()) };
+    let (end, mut follow) = after_own(worker, end, life);
+    follow.add(std::mem::take(&mut *life.finished.lock().unwrap_or_else(PoisonError::into_inner)));
+    (end, follow)
+}
+
+fn after_own(worker: &Worker, end: End, life: &Life) -> (End, Follow) {
     let sent = std::mem::take(&mut *life.sent.lock().unwrap_or_else(PoisonError::into_inner));
     if sent.is_empty() && life.workflow.as_ref().is_ok_and(Workflow::is_nothing) {
         return (end, Follow::default());

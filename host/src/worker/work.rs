@@ -1,7 +1,10 @@
 //! What a message needs done: a call of a plugin's function, or one of the tasks that Celery itself brings along
 //! (celery-protocol.md, 4.1).
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -10,7 +13,7 @@ use crate::{
     canvas::Builtin,
     plugin::Entry,
     sandbox::{Call, Run, TimeLimits},
-    task::{Exception, Failure, Json, Outcome, Request, TaskName},
+    task::{CompleteChord, Exception, Failure, Json, Outcome, Request, TaskName},
 };
 
 /// What a message needs done with a plugin.
@@ -25,6 +28,8 @@ pub(super) struct Work {
 pub(super) enum NotHere {
     /// It needed no plugin.
     Ended(Outcome),
+    /// A chord is finished when its parts have ended, and looked at again after a pause if they have not.
+    Unlock(CompleteChord, Duration),
     /// No plugin offers this task.
     Unknown(TaskName),
 }
@@ -34,6 +39,7 @@ impl Work {
         let (task, each) = match life.builtin() {
             None => (life.request.task.clone(), None),
             Some(Builtin::Each { task, args }) => (task, Some(args)),
+            Some(Builtin::Unlock { chord, pause }) => return Err(NotHere::Unlock(chord, pause)),
             Some(Builtin::Ended(outcome)) => return Err(NotHere::Ended(outcome)),
         };
         match worker.registry.find(&task) {

@@ -377,3 +377,35 @@ fn options_reach_the_messages_they_are_for() {
     let properties: Value = serde_json::from_str(request.properties.get()).unwrap();
     assert_eq!(properties["delivery_info"]["routing_key"], "slow");
 }
+
+#[test]
+fn a_chord_that_nobody_counts_is_unlocked_by_a_task_that_looks_for_its_results() {
+    let unlock = |body: Value| {
+        let results = json!([[["a", null], null], [["g", null], [[["b", null], null]]]]);
+        json!({
+            "task": "celery.chord_unlock",
+            "args": ["group", with(body, json!({"task_id": "body"}))],
+            "kwargs": {"interval": 0.5, "result": results},
+        })
+    };
+    let part = |task, id: &str| with(s(task, json!([4])), json!({"task_id": id}));
+    let outcome = |world: &World| world.results["body"].clone();
+
+    // It is first in the queue, so it has to wait.
+    let mut world = World::default();
+    world.apply(unlock(s("echo", json!([]))));
+    world.apply(part("add", "a"));
+    world.apply(part("add", "b"));
+    world.drain();
+    assert_eq!(outcome(&world), ("SUCCESS".to_owned(), json!([[4, [4]]])));
+
+    let mut world = World::default();
+    world.apply(part("add", "a"));
+    world.apply(part("fail", "b"));
+    world.apply(unlock(s("echo", json!([]))));
+    world.drain();
+    assert_eq!(
+        (outcome(&world).0.as_str(), &outcome(&world).1["exc_type"]),
+        ("FAILURE", &json!("ChordError"))
+    );
+}

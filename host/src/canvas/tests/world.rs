@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     canvas::{
@@ -100,6 +100,13 @@ impl World {
                 let call = |args: &crate::task::Json| value(&task_outcome(task.as_str(), args.get(), "{}"));
                 Outcome::Success((*raw(&args.iter().map(call).collect::<Vec<_>>())).to_owned())
             }
+            Some(Builtin::Unlock { chord, .. }) => {
+                let stored =
+                    canvas::missing(&chord).iter().map(|id| self.ending(id)).collect::<Option<Vec<_>>>();
+                let Some(stored) = stored else { return self.queue.push_back(message.to_vec()) };
+                self.commit(canvas::finish(&chord, &stored, setting(&"celery".parse().unwrap())).unwrap());
+                Outcome::Success(RawValue::NULL.to_owned())
+            }
             None => self.call(&request, &mut sent),
         };
         let queue = "celery".parse().unwrap();
@@ -118,7 +125,7 @@ impl World {
         if request.task.as_str() == "replace" {
             let args: Vec<Raw> = serde_json::from_str(request.args.get()).unwrap();
             sent.replace(&args[0]).unwrap();
-            return Outcome::Success(crate::task::Json::from(serde_json::value::RawValue::NULL.to_owned()));
+            return Outcome::Success(RawValue::NULL.to_owned());
         }
         task_outcome(request.task.as_str(), request.args.get(), request.kwargs.get())
     }

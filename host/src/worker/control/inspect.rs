@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{arguments::Arguments, conf, info::Describing, raised::Raised};
 use crate::{
+    canvas,
     plugin::Entry,
     protocol::{message, time},
     task::{Request, TaskName},
@@ -19,19 +20,6 @@ const MOST_PEEKED: usize = 100;
 
 /// The most ids of revoked tasks that are told. Celery remembers no more.
 const MOST_REVOKED: usize = 50_000;
-
-/// What Celery registers of its own. `host` does what they do, but for `celery.chord_unlock`, which only other backends need.
-const BUILT_INS: [&str; 9] = [
-    "celery.accumulate",
-    "celery.backend_cleanup",
-    "celery.chain",
-    "celery.chord",
-    "celery.chord_unlock",
-    "celery.chunks",
-    "celery.group",
-    "celery.map",
-    "celery.starmap",
-];
 
 /// What is told of a task unless something else is asked for. Celery's own.
 const ITEMS: [&str; 3] = ["exchange", "routing_key", "rate_limit"];
@@ -126,7 +114,7 @@ pub(super) fn registered(worker: &Worker, arguments: &Arguments<'_>) -> Result<V
         })
         .collect();
     if arguments.flag("builtins")? {
-        told.extend(BUILT_INS.map(str::to_owned));
+        told.extend(canvas::BUILTINS.iter().map(|&name| name.to_owned()));
         told.sort();
     }
     Ok(told.into())
