@@ -2,6 +2,7 @@
 //!
 //! - [`celery_compat`]: an unmodified Python client, in two versions, cannot tell `host` from a Python worker.
 //! - [`canvases`]: random canvases come out of `host` as they come out of a Python worker, whichever worker dies.
+//! - [`workflows`]: chains, groups and chords of every client come to their known ends, as with a Python worker.
 //! - [`celery_cli`]: Celery's own command line asks and commands `host`.
 //! - [`control`]: workers are asked and told over the broker, by Python's `app.control`.
 //! - [`control_under_load`]: and are answered at once when there is very much to do.
@@ -79,6 +80,8 @@ mod shutdown;
 #[cfg(test)]
 #[expect(dead_code, reason = "the fault suite uses the rest")]
 mod support;
+#[cfg(test)]
+mod workflows;
 
 /// A guest that no test runs is dead weight, or a forgotten test.
 #[test]
