@@ -254,3 +254,144 @@ fn a_client_sends_to_two_queues_and_one_worker_serves_both() {
     redis.run("app.divide", json!([1, 2]));
     assert!(redis.stored(&elsewhere).is_none(), "a queue that was not asked for is left alone");
 }
+
+#[test]
+fn an_exception_is_of_the_clients_own_class_or_a_plain_one_whatever_the_guest_calls_it() {
+    let redis = TestRedis::start();
+    let plugins = [("echo", guests::ECHO), ("retry", guests::RETRY)];
+    let _host = TestHost::start(&redis, &plugins);
+    // What would end the client, what is no exception, what can be called, and no name at all.
+    let names =
+        "['SystemExit', 'KeyboardInterrupt', 'GeneratorExit', 'BaseException', 'os.system', 'system', 'eval',
+        'subprocess.Popen', 'object', '__class__', '']";
+    let code = format!(
+        "
+import sys, types
+def too_expensive():
+    return celery.send_task('echo.complain', [{{'too_expensive': 9.5}}])
+unknown = raised(too_expensive().get, timeout=20)
+class TooExpensive(Exception):
+    __module__ = 'host.guest'
+sys.modules['host.guest'] = types.SimpleNamespace(TooExpensive=TooExpensive)
+task = too_expensive()
+try:
+    task.get(timeout=20)
+except TooExpensive as error:
+    known = error
+tasks = [celery.send_task('retry.flaky', [1, name]) for name in {names}]
+errors = [raised(task.get, timeout=20) for task in tasks]
+[unknown, type(unknown).__mro__[1].__name__, known, type(task.result) is TooExpensive,
+    {{(type(error).__mro__[1].__name__, str(error)) for error in errors}} == {{('Exception', 'failed after 0 retries')}},
+    {{task.state for task in tasks}} == {{'FAILURE'}}]"
+    );
+    for celery in Celery::BOTH {
+        let expected = json!([
+            "celery.exceptions.TooExpensive('9.5')",
+            "Exception",
+            "host.guest.TooExpensive('9.5')",
+            true,
+            true,
+            true
+        ]);
+        assert_eq!(celery.evaluate(&redis, &code), expected, "{celery:?}");
+    }
+}
+
+#[test]
+fn what_strict_json_has_no_word_for_comes_back_or_fails_cleanly_and_pickle_is_refused() {
+    let redis = TestRedis::start();
+    let _host = TestHost::start(&redis, &[("echo", guests::ECHO)]);
+    let code = r"
+import datetime, decimal, math, uuid
+def echo(value, **options):
+    return celery.send_task('echo.any', [value], **options)
+same = [10**30, -10**30, [10**400], '\ud800', {'\udfff': ['x\ud800']}, decimal.Decimal('0.10'), uuid.UUID(int=7), b'abc',
+    b'\xff', datetime.datetime(2026, 11, 23, 6, 22, 57, 5, datetime.timezone.utc), datetime.date(2026, 11, 23)]
+none = [math.nan, math.inf, -math.inf]
+came_back = [task.get(timeout=20) for task in [echo(value) for value in same]]
+failed = [raised(task.get, timeout=20) for task in [echo(value) for value in none]]
+pickled = echo({1, 2}, serializer='pickle')
+[came_back == same, sorted({type(error).__name__ for error in failed}), raised(pickled.get, timeout=20), pickled.state]";
+    for celery in Celery::BOTH {
+        let refused = "kombu.exceptions.ContentDisallowed('Refusing to deserialize untrusted content of type pickle \
+                       (application/x-python-serialize)')";
+        let expected = json!([true, ["DecodeError"], refused, "FAILURE"]);
+        assert_eq!(celery.evaluate(&redis, code), expected, "{celery:?}");
+        redis.wait_until_idle();
+    }
+}
+
+#[test]
+fn a_client_hears_that_its_task_is_retried_and_nothing_of_one_that_is_ignored() {
+    let redis = TestRedis::start();
+    let _host = TestHost::start(&redis, &[("retry", guests::RETRY)]);
+    // It listens before it sends, as the client does, and hears all that is said of this id until the task is ready.
+    let code = "
+import json, time
+redis = celery.backend.client
+def follow(name, args, id):
+    heard, states = redis.pubsub(ignore_subscribe_messages=True), []
+    heard.subscribe('celery-task-meta-' + id)
+    while not heard.subscribed or not redis.pubsub_numsub('celery-task-meta-' + id)[0][1]:
+        heard.get_message()
+    task = celery.send_task(name, args, task_id=id)
+    while not {'SUCCESS', 'FAILURE'} & {*states}:
+        message = heard.get_message(timeout=20)
+        states += [json.loads(message['data'])['status']] if message else []
+    return [task.result, states, task.state]
+ignored = celery.send_task('retry.ignore')
+seen = [follow('retry.ask_until', [1], 'succeeds ' + ignored.id), follow('retry.ask', [0, 1], 'fails ' + ignored.id)]
+while redis.llen('celery') + redis.hlen('unacked'):
+    time.sleep(0.01)
+[*seen, ignored.state]";
+    for celery in Celery::BOTH {
+        let expected = json!([
+            [1, ["RETRY", "SUCCESS"], "SUCCESS"],
+            ["builtins.ConnectionError('no route')", ["RETRY", "FAILURE"], "FAILURE"],
+            "PENDING"
+        ]);
+        assert_eq!(celery.evaluate(&redis, code), expected, "{celery:?}");
+    }
+}
+
+#[test]
+fn an_eta_is_the_same_instant_however_it_is_written() {
+    let redis = TestRedis::start();
+    let _host = TestHost::start(&redis, &[("app", guests::DIVIDE)]);
+    let code = "
+import time
+from datetime import datetime, timedelta, timezone
+from celery.signals import before_task_publish
+celery.finalize()
+celery.conf.timezone = 'Europe/Paris'
+EAST, WEST = timezone(timedelta(hours=14)), timezone(timedelta(hours=-5, minutes=-30))
+def written(instant):
+    naive = instant.replace(tzinfo=None).isoformat()
+    return [naive, naive + 'Z', naive + '+00:00', *[instant.astimezone(zone).isoformat() for zone in (EAST, WEST)]]
+def send(text):
+    @before_task_publish.connect(weak=False)
+    def write(headers, **_):
+        sent.append(headers['eta'])
+        headers['eta'] = text or headers['eta']
+    task = divide.apply_async((1, 2), countdown=3600)
+    before_task_publish.disconnect(write)
+    return task
+sent = []
+# Written in the hours of another place, so that each would be hours off without its offset.
+past = [send(text).get(timeout=20) for text in written(datetime.now(timezone.utc))]
+due = datetime.now(timezone.utc) + timedelta(hours=1)
+waiting = {send(text).id for text in written(due)}
+paris = send(None).id
+def scheduled():
+    [waits] = celery.control.broadcast('scheduled', reply=True, timeout=5, limit=1)
+    return {each['request']['id']: each['eta'] for replies in waits.values() for each in replies}
+while not waiting | {paris} <= scheduled().keys():
+    time.sleep(0.05)
+seen = scheduled()
+in_paris = datetime.fromisoformat(seen[paris]) == datetime.fromisoformat(sent[-1])
+[past, {seen[id] for id in waiting} == {due.isoformat()}, sent[-1][-6:] in ('+01:00', '+02:00'), in_paris]";
+    for celery in Celery::BOTH {
+        let expected = json!([[0.5, 0.5, 0.5, 0.5, 0.5], true, true, true]);
+        assert_eq!(celery.evaluate(&redis, code), expected, "{celery:?}");
+    }
+}
