@@ -90,14 +90,21 @@ fn a_manifest_declares_automatic_retries_for_some_errors() {
 #[test]
 fn a_task_may_be_ignored_rejected_or_sent_to_the_end_of_its_queue() {
     let redis = TestRedis::start();
-    let host = TestHost::start(&redis, &[("retry", guests::RETRY)]);
+    let [requeued, behind] = [("retry.reject_once", json!([])), ("retry.flaky", json!([0, ""]))]
+        .map(|(task, args)| redis.send(&Task::new(task, args)));
+    let host = TestHost::start_with(&redis, &[("retry", guests::RETRY)], &["-c", "1"]);
+    // It knows by its message that it comes again, and it comes after what was behind it.
+    assert_eq!(redis.answer(&requeued).to_string(), "SUCCESS true");
+    assert!(redis.stored(&behind).is_some());
+    let done = [&behind, &requeued].map(|id| redis.answer(id).meta["date_done"].to_string());
+    assert!(done.is_sorted(), "{done:?}");
+
     let ignored = redis.send(&Task::new("retry.ignore", json!([])));
     eventually("it has run", || host.output().contains(&format!("[{ignored}] ignored")).then_some(()));
     assert!(redis.stored(&ignored).is_none());
     let rejected = redis.run("retry.reject", json!([false])).to_string();
     assert!(rejected.starts_with("FAILURE celery.exceptions.Reject: "), "{rejected}");
     assert_eq!(dead_letters(&redis).as_array().unwrap().len(), 1);
-    assert_eq!(redis.run("retry.reject_once", json!([])).to_string(), "SUCCESS true");
     redis.wait_until_idle();
 }
 
