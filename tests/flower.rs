@@ -150,6 +150,10 @@ fn flower_shows(flower: &Flower, celery: Celery, redis: &TestRedis) {
         json!({"active_queues": [{"name": "celery", "messages": 0}]})
     );
     assert!(flower.get("/broker").text.contains("celery"));
+    for (path, text) in [("/", NODE), ("/workers", NODE), ("/tasks", "tasks-table"), ("/api/workers", NODE)] {
+        let page = flower.get(path);
+        assert!(page.status == 200 && page.text.contains(text), "{path}: {page:?}");
+    }
     assert_eq!(flower.get("/healthcheck").status, 200);
     let metrics = flower.get("/metrics").text;
     for line in [
@@ -165,6 +169,16 @@ fn flower_shows(flower: &Flower, celery: Celery, redis: &TestRedis) {
 fn flower_commands(flower: &Flower, celery: Celery, redis: &TestRedis) {
     assert_command(flower, "/api/worker/pool/grow", &[("n", "2")], "Growing");
     assert_command(flower, "/api/worker/pool/shrink", &[("n", "1")], "Shrinking");
+
+    // Neither worker was started so that it could do this, and both say so.
+    for (route, form, error) in [
+        ("autoscale", &[("max", "4"), ("min", "1")][..], "Autoscale not enabled"),
+        ("restart", &[], "Pool restarts not enabled"),
+    ] {
+        let response = flower.post(&format!("/api/worker/pool/{route}/{NODE}"), form);
+        assert_eq!(response.status, 403, "{route}: {}", response.text);
+        assert!(response.text.contains(error), "{route}: {}", response.text);
+    }
 
     assert_command(flower, "/api/worker/queue/add-consumer", &[("queue", "more")], "add consumer more");
     let more = celery.evaluate(redis, "divide.apply_async((1, 4), queue='more').get(timeout=20)");

@@ -38,6 +38,8 @@ fn a_message_without_a_readable_id_becomes_a_dead_letter_and_the_next_task_runs(
         });
         let reason = letters[0]["cause"]["reason"].as_str().unwrap_or_default();
         assert!(!reason.is_empty(), "{what}: {}", letters[0]);
+        let told = || host.output().matches("moved a message to the dead letters: ").count();
+        eventually("the log tells of it", || (told() == count + 1).then_some(()));
     }
     redis.wait_until_idle();
     assert!(host.lives());
