@@ -1,7 +1,7 @@
 //! The fault suite: what happens to tasks when workers, Redis, the network or the clock fail. It prints a ledger, a line for
 //! each fault, and ends with 1 when `host` did not keep what the README promises.
 //!
-//! - [`steps`]: the worker dies at each step of a task's life (`host::fail_point`).
+//! - [`steps`]: the worker dies at each step of a task's life (`host::fail_point`), or again and again before it runs any.
 //! - [`workers`]: workers die at random moments, or stand still for longer than their lease.
 //! - [`server`]: Redis dies and comes back, or is full; connections are cut, or lead nowhere.
 //! - [`clock`]: the clock of the workers' machine jumps.
@@ -79,6 +79,9 @@ const FAULTS: &[(&str, Try)] = &[
     ("clock:-1h", clock::jump),
 ];
 
+/// What only `host` can be told to do: to die at a step of its own choice, again and again.
+const STEPS: &[(&str, Try)] = &[("takers-die", steps::kill_takers)];
+
 /// The faults of the embedded broker.
 const EMBEDDED: &[(&str, Try)] =
     &[("sqlite-kill:1", embedded::kill), ("sqlite-kill:2", embedded::kill), ("sqlite-full", embedded::full)];
@@ -114,6 +117,7 @@ fn main() -> ExitCode {
 fn trials(full: bool) -> Vec<Trial> {
     let scale = if full { 3 } else { 1 };
     let steps = fail_point::STEPS.iter().map(|step| (format!("step:{step}"), steps::kill_at as Try));
+    let steps = steps.chain(STEPS.iter().map(|&(name, run)| (name.to_owned(), run)));
     let mut trials: Vec<_> = steps.map(|(name, run)| Trial { name, kind: Kind::Host, scale, run }).collect();
     // Celery's worker knows no such broker.
     let embedded =

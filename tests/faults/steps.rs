@@ -36,6 +36,38 @@ pub fn kill_at(trial: &Trial) -> Row {
     world.finish()
 }
 
+/// Where a message is taken and its task does not run yet.
+const TAKEN: [&str; 5] = ["take:answered", "take:kept", "task:taken", "task:decoded", "run:before"];
+
+/// One worker after the other takes messages and dies before it runs them, a thousand of them in the whole suite. Only then
+/// comes one that lives.
+pub fn kill_takers(trial: &Trial) -> Row {
+    let deaths = if trial.scale > 1 { 1_000 } else { 40 };
+    let mut world = World::new(&trial.name, trial.kind, Place::redis(&[]));
+    world.add_workers(2);
+    // More than can be taken until what the first one held is given back.
+    world.send_long(300 * trial.scale, Duration::from_millis(10));
+    let mut died = Vec::new();
+    for step in TAKEN.iter().cycle().take(deaths) {
+        world.workers[VICTIM].set(fail_point::VARIABLE, step);
+        world.workers[VICTIM].start();
+        match world.workers[VICTIM].wait_for_suicide(Instant::now() + PATIENCE) {
+            Some(at) => died.push(at),
+            None => {
+                world.broke(format!("{step} is never reached"));
+                break;
+            }
+        }
+    }
+    world.note(format!("{} deaths", died.len()));
+    world.workers[1].start();
+    world.workers[1].wait_until_ready();
+    // Before that nobody could have run anything.
+    let over = Instant::now();
+    died.into_iter().for_each(|at| world.struck(at, over, &[VICTIM]));
+    world.finish()
+}
+
 /// Short tasks for both workers: the victim dies when it has done some.
 fn under_load(world: &mut World, step: &str, scale: usize) {
     // Steps of single tasks are passed more often than those of many at a time.
