@@ -26,6 +26,7 @@
 //! - [`cli`]: the command line: what it prints and how it exits.
 //! - [`inspecting`]: workers of all kinds are looked at and commanded by `host` itself.
 //! - [`memory`]: a worker does not grow.
+//! - [`checklist`]: which of these tests show each line of the wire contract's checklist.
 
 #[cfg(test)]
 mod canvases;
@@ -33,6 +34,8 @@ mod canvases;
 mod celery_cli;
 #[cfg(test)]
 mod celery_compat;
+#[cfg(test)]
+mod checklist;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
