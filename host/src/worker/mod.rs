@@ -281,12 +281,11 @@ impl Worker {
 
     /// Waits for a free slot and takes all that are free then; `None` once a shutdown is requested.
     async fn free_slots(&self) -> Option<OwnedSemaphorePermit> {
-        if self.shutdown.is_requested() {
-            return None;
-        }
         tokio::select! {
-            slots = self.pool.free(MOST_AT_ONCE) => Some(slots),
+            // A cold shutdown frees slots, and what is taken for them would go back to the queue in front of what ran.
+            biased;
             () = self.shutdown.requested() => None,
+            slots = self.pool.free(MOST_AT_ONCE) => Some(slots),
         }
     }
 }
