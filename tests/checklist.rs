@@ -146,7 +146,7 @@ const LINES: &[(usize, &str, &[&str])] = &[
     (
         42,
         "a ping and the status are answered while every slot is busy",
-        &[COMMAND_LINE, "control::every_request_is_answered_at_once_while_every_slot_is_busy"],
+        &[COMMAND_LINE, "control_under_load::every_request_is_answered_at_once_while_every_slot_is_busy"],
     ),
     (43, "every question is answered in Celery's shape", &[QUESTIONS, COMMAND_LINE]),
     (44, "only those that a request is for answer it", &["control::a_request_reaches_those_it_is_for"]),

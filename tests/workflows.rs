@@ -14,6 +14,7 @@ import base64, json, time
 from celery import chain, chord, group
 from celery.canvas import chunks, xmap, xstarmap
 from celery.result import GroupResult
+from celery.utils import uuid
 redis = celery.backend.client
 def task(name, *args, **options):
     return celery.signature(name if '.' in name else 'canvas.' + name, args=args, options=options)
@@ -148,6 +149,19 @@ result.get(timeout=20)
 until(lambda: not redis.hlen('unacked'))
 [celery.backend.get_task_meta(result.id)['group_id'], redis.keys('celery-taskset-meta-no-chord*')]",
             json!(["no-chord", []]),
+        ),
+        // A chord of a client whose results are elsewhere: a task looks for the results of the parts until they are there.
+        (
+            "
+def unlocked(*parts):
+    body = celery.AsyncResult(uuid())
+    parts = [part.apply_async(countdown=0.5) for part in parts]
+    celery.send_task('celery.chord_unlock', args=['unlocked', task('tsum', task_id=body.id)], kwargs={
+        'interval': 0.2, 'result': [part.as_tuple() for part in parts]})
+    return body
+good, bad = unlocked(add(1, 2), add(3, 4)), unlocked(add(1, 2), task('fail'))
+[good.get(timeout=20), type(bad.get(timeout=20, propagate=False)).__name__]",
+            json!([10, "ChordError"]),
         ),
         // What is immutable is called with its own arguments alone.
         (
