@@ -105,6 +105,7 @@ impl Chords for Redis {
             }
             Ok(_) => {
                 self.complete.forget(group);
+                self.tell_late_comers(results.iter());
                 Settled::Done
             }
             Err(error) => Settled::Refused(refusal(&error)),

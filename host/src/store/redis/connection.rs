@@ -245,6 +245,11 @@ impl Connection {
         converted.map_err(|error| self.error(error))
     }
 
+    /// The error of a server that says so.
+    pub fn refusal(&self, why: String) -> StoreError {
+        StoreError::Refused { address: self.address.to_string(), source: why.into() }
+    }
+
     fn unreachable(&self, source: impl std::error::Error + Send + Sync + 'static) -> StoreError {
         StoreError::Unreachable { address: self.address.to_string(), source: Box::new(source) }
     }

@@ -21,6 +21,15 @@ pub struct Ending<'a> {
     pub then: Then<'a>,
 }
 
+impl Ending<'_> {
+    /// Whether a message is acknowledged and at most one result stored: what almost all deliveries come to.
+    pub fn is_plain(&self) -> bool {
+        let With { results, groups, sends } = self.with;
+        let is_little = results.len() <= 1 && groups.is_empty() && sends.is_empty();
+        matches!(self.then, Then::Acknowledged) && is_little && !self.tag.is_empty()
+    }
+}
+
 /// What happens together with the end of a delivery.
 #[derive(Clone, Copy, Default)]
 pub struct With<'a> {
@@ -84,14 +93,6 @@ impl Redis {
     /// The script for this, with its arguments.
     pub(super) fn ending(&self, ending: &Ending<'_>) -> Call {
         let Ending { tag, with, then } = ending;
-        let is_simple = with.results.len() <= 1 && with.groups.is_empty() && with.sends.is_empty();
-        if matches!(then, Then::Acknowledged) && is_simple && !tag.is_empty() {
-            let call = script::ACK.call().key(keys::UNACKED).key(keys::UNACKED_INDEX).arg(*tag);
-            return match with.results.first() {
-                Some(result) => self.with_result(call, result),
-                None => call,
-            };
-        }
         let call = script::SETTLE
             .call()
             .key(&keys::DEAD[..])
@@ -108,6 +109,15 @@ impl Redis {
             .arg(self.result_lifetime());
         let call = add_groups(add_results(call, with.results), with.groups);
         self.then(add_sends(call, with.sends), then)
+    }
+
+    /// The script for several of which all [`Ending::is_plain`].
+    pub(super) fn acknowledgements<'e>(&self, endings: impl Iterator<Item = Ending<'e>>) -> Call {
+        let call = script::ACK.call().key(keys::UNACKED).key(keys::UNACKED_INDEX).arg(self.result_lifetime());
+        endings.fold(call, |call, Ending { tag, with, .. }| match with.results.first() {
+            Some(result) => call.key(keys::result(&result.id)).arg(tag).arg(&result.meta),
+            None => call.arg(tag).arg(""),
+        })
     }
 
     fn then(&self, call: Call, then: &Then<'_>) -> Call {

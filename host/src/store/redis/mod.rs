@@ -47,6 +47,7 @@ mod custody;
 mod dead_letters;
 mod ending;
 mod keys;
+mod late;
 mod parking;
 mod put_back;
 mod rate_limits;

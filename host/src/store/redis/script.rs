@@ -17,7 +17,7 @@ macro_rules! scripts {
 scripts! {
     /// Takes messages.
     TAKE = "take.lua";
-    /// Acknowledges a delivery: what almost all deliveries come to, so it is short.
+    /// Acknowledges deliveries: what almost all of them come to, so many are ended at once.
     ACK = "result.lua", "ack.lua";
     /// Ends a delivery in any way.
     SETTLE = "dead.lua", "bury.lua", "result.lua", "groups.lua", "settle.lua";

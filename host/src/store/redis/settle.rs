@@ -1,5 +1,7 @@
 //! How deliveries end. Each settlement is one step of Redis, and each has an answer of its own.
 
+use redis::Value;
+
 use super::{
     Redis,
     chords::chord_groups,
@@ -48,6 +50,8 @@ impl Redis {
                 (None, _) => {}
             }
         }
+        let done = settlements.iter().zip(&batch.settled).filter(|(_, settled)| **settled == Settled::Done);
+        self.tell_late_comers(done.flat_map(|(settlement, _)| &settlement.results));
         Ok(batch.settled)
     }
 
@@ -69,8 +73,19 @@ impl Redis {
             Fate::Park { .. } => batch.tags[i].as_ref().map(|tag| tag.number),
             _ => None,
         });
-        let calls: Vec<_> = end.iter().map(|&i| self.ending(&batch.ending(i, with(i)))).collect();
-        let answers = self.commands.call_each::<Ended>(&calls).await?;
+        let (plain, end): (Vec<_>, Vec<_>) =
+            end.into_iter().partition(|&i| batch.ending(i, with(i)).is_plain());
+        let mut calls: Vec<_> = end.iter().map(|&i| self.ending(&batch.ending(i, with(i)))).collect();
+        if !plain.is_empty() {
+            calls.push(self.acknowledgements(plain.iter().map(|&i| batch.ending(i, with(i)))));
+        }
+        let mut answers = self.commands.call_each::<Value>(&calls).await?;
+        if !plain.is_empty() {
+            let acknowledged = answers.pop().expect("each call has an answer");
+            batch.note(&plain, self.each_acknowledged(acknowledged, plain.len()));
+        }
+        let answers = answers.into_iter().map(|answer| answer.and_then(|value| self.commands.read(value)));
+        let answers: Answers<Ended> = answers.collect();
         self.note_complete(end.iter().map(|&i| &settlements[i]), &answers);
         batch.note(&end, answers);
 
@@ -98,6 +113,21 @@ impl Redis {
         let back: Vec<_> = back.iter().map(|(i, ..)| *i).collect();
         batch.note(&back, answers);
         Ok(())
+    }
+
+    /// How each of so many deliveries ended that were acknowledged in one step.
+    fn each_acknowledged(&self, answer: Result<Value, StoreError>, count: usize) -> Answers<Ended> {
+        let refused = |why: String| Err(self.commands.refusal(why));
+        match answer.and_then(|value| self.commands.read::<Vec<Value>>(value)) {
+            Ok(answers) => answers
+                .into_iter()
+                .map(|answer| match answer {
+                    Value::BulkString(why) => refused(String::from_utf8_lossy(&why).into_owned()),
+                    answer => self.commands.read(answer),
+                })
+                .collect(),
+            Err(error) => (0..count).map(|_| refused(refusal(&error))).collect(),
+        }
     }
 
     /// Stores results in a backend of its own, before anything is acknowledged, and only for what is held: the result of a

@@ -6,15 +6,18 @@ local function state_of(meta)
   return type(meta) == 'string' and string.match(meta, '^{"status": ?"(%u+)"')
 end
 
+local function set_new(key, lifetime, meta)
+  if lifetime == '0' then return redis.call('SET', key, meta, 'NX') end
+  return redis.call('SET', key, meta, 'NX', 'PX', lifetime)
+end
+
 local function store_result(key, lifetime, meta)
-  local stored = state_of(redis.pcall('GETRANGE', key, 0, 19))
-  if stored == 'SUCCESS' or (ends[stored] and stored ~= 'RETRY' and not ends[state_of(meta)]) then return end
-  -- DEL comes first because it is allowed when memory is full, and lets SET follow.
-  redis.call('DEL', key)
-  if lifetime == '0' then
-    redis.call('SET', key, meta)
-  else
-    redis.call('SET', key, meta, 'PX', lifetime)
+  -- Almost always there is none yet.
+  if not set_new(key, lifetime, meta) then
+    local stored = state_of(redis.pcall('GETRANGE', key, 0, 19))
+    if stored == 'SUCCESS' or (ends[stored] and stored ~= 'RETRY' and not ends[state_of(meta)]) then return end
+    redis.call('DEL', key)
+    set_new(key, lifetime, meta)
   end
   redis.call('PUBLISH', key, meta)
 end

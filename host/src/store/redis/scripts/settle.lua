@@ -112,6 +112,8 @@ elseif fate == 'once' then
 end
 if wrong then return redis.error_reply(wrong) end
 
+-- When memory is full a script may write only once it has written; this changes nothing. Results are small, and stored then too.
+if #results > 0 then redis.pcall('HDEL', unacked, '') end
 for _, result in ipairs(results) do store_result(result.key, lifetime, result.meta) end
 local complete = change_groups(group_changes, lifetime, chords, chords_since, now)
 for _, send in ipairs(sends) do

@@ -5,6 +5,9 @@
 local unacked, index, heartbeat = KEYS[1], KEYS[2], KEYS[3]
 local prefix, number, most, room, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 
+-- The most messages in one command: few enough to be its arguments.
+local MOST_AT_ONCE = 100
+
 local time = redis.call('TIME')
 local now = string.format('%d.%06d', time[1], time[2])
 -- Here as well Redis tells this client when what was read changes.
@@ -16,25 +19,35 @@ end
 
 for i = 5, #KEYS do
   local list, suffix, tail = KEYS[i], ARGV[2 * i - 4], ARGV[2 * i - 3]
+  -- How large messages are is known only once they are there. So they come by ones, then by fours, and so on, as long as the
+  -- largest so far would fit in that number.
+  local at_once, largest = 1, 1
   while most > 0 and room > 0 do
     -- RPOP comes first because a script may go on writing when memory is full only once it has written.
-    local message = redis.pcall('RPOP', list)
-    if not message then break end
+    local messages = redis.pcall('RPOP', list, math.min(at_once, most))
+    if not messages then break end
     -- One key that is no list must not hide the queues behind it.
-    if failed(message) then trouble = trouble or message; break end
+    if failed(messages) then trouble = trouble or messages; break end
 
-    -- As long as this the tags of one owner sort as they were given out.
-    local tag = prefix .. string.format('%012d', number) .. suffix
-    local recorded = redis.pcall('HSET', unacked, tag, '[' .. message .. tail)
-    if not failed(recorded) then recorded = redis.pcall('ZADD', index, now, tag) end
+    local tags, records, places = {}, {}, {}
+    for n, message in ipairs(messages) do
+      -- As long as this the tags of one owner sort as they were given out.
+      local tag = prefix .. string.format('%012d', number) .. suffix
+      tags[n] = tag
+      records[2 * n - 1], records[2 * n] = tag, '[' .. message .. tail
+      places[2 * n - 1], places[2 * n] = now, tag
+      number, most, room, largest = number + 1, most - 1, room - #message, math.max(largest, #message)
+    end
+    local recorded = redis.pcall('HSET', unacked, unpack(records))
+    if not failed(recorded) then recorded = redis.pcall('ZADD', index, unpack(places)) end
     if failed(recorded) then
-      redis.pcall('HDEL', unacked, tag)
-      redis.call('RPUSH', list, message)
+      redis.pcall('HDEL', unacked, unpack(tags))
+      for n = #messages, 1, -1 do redis.call('RPUSH', list, messages[n]) end
       return recorded
     end
-
-    taken[#taken + 1], taken[#taken + 2] = tag, message
-    number, most, room = number + 1, most - 1, room - #message
+    for n, tag in ipairs(tags) do taken[#taken + 1], taken[#taken + 2] = tag, messages[n] end
+    if #messages < at_once then break end
+    at_once = math.max(1, math.min(4 * at_once, MOST_AT_ONCE, math.floor(room / largest)))
   end
 end
 

@@ -63,6 +63,31 @@ async fn a_result_is_kept_for_its_lifetime_and_published_as_stored() {
 }
 
 #[tokio::test]
+async fn who_subscribes_a_moment_after_a_result_was_announced_hears_it_all_the_same() {
+    let server = Server::start();
+    let store = server.connect().await;
+    let q = queue("q");
+    // On a machine that is busy enough, a moment is too long; but not every time.
+    for _ in 0..50 {
+        store.publish(&[publication(&q, 0, &message(1))]).await.unwrap();
+        let (taken, id) = (drain(&store, &q).await, TaskId::random());
+        let listener = redis::Client::open(server.url()).unwrap();
+        let mut listener = listener.get_async_pubsub().await.unwrap();
+        let success = result(&id, State::Success, "1");
+        store.settle(&[settlement(&taken[0].tag, Fate::Acknowledge, Some(success.clone()))]).await.unwrap();
+        listener.subscribe(keys::result(&id)).await.unwrap();
+        let mut messages = listener.on_message();
+        let heard =
+            tokio::time::timeout(Duration::from_millis(200), futures_util::StreamExt::next(&mut messages));
+        if let Ok(Some(heard)) = heard.await {
+            assert_eq!(heard.get_payload::<String>().unwrap(), success.meta);
+            return;
+        }
+    }
+    panic!("it is never heard");
+}
+
+#[tokio::test]
 async fn a_result_key_of_another_type_is_no_obstacle() {
     let server = Server::start();
     let (store, id) = (server.connect().await, TaskId::random());
