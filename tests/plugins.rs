@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     time::{Duration, Instant},
 };
 
@@ -105,6 +106,33 @@ fn a_function_that_json_cannot_serve_is_listed_as_skipped_and_the_others_work() 
 }
 
 /// A worker that says at once when it has no plugin for a task.
+#[test]
+fn what_was_compiled_once_is_mapped_at_the_next_start_unless_others_could_have_put_it_there() {
+    let redis = TestRedis::start();
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("code");
+    let flags = ["--code-cache", cache.to_str().unwrap()];
+    let mut host = TestHost::start_with(&redis, &[("app", guests::DIVIDE)], &flags);
+    let code = || {
+        let files = fs::read_dir(&cache).unwrap().map(|file| file.unwrap());
+        files.map(|file| (file.file_name(), file.metadata().unwrap().ino())).collect::<Vec<_>>()
+    };
+    let compiled = code();
+    assert_eq!(compiled.len(), 1);
+    let mut restarted = || {
+        host.kill_9();
+        host.start_again();
+        host.wait_for(" ready.");
+        assert_eq!(redis.run("app.divide", json!([1, 2])).to_string(), "SUCCESS 0.5");
+        host.output()
+    };
+    restarted();
+    assert_eq!(code(), compiled, "the same file, not written anew");
+
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(restarted().contains("chmod it to 700"));
+}
+
 fn start(redis: &TestRedis, plugins: &[(&str, &str)]) -> TestHost {
     TestHost::start_with(redis, plugins, &["--park-unknown", "0"])
 }

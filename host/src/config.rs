@@ -5,9 +5,14 @@
 //! |---|---|
 //! | `CELERY_BROKER_URL`, else `REDIS_URL` | where messages are, unless `--broker` says |
 //! | `CELERY_RESULT_BACKEND` | where results go, unless `--result-backend` says; by default to the broker |
+//! | `HOST_CODE_CACHE`, else `XDG_CACHE_HOME`, else `HOME` | where compiled plugins are kept, unless `--code-cache` says |
 //! | `HOST_FAIL_POINT` | for tests: the step at which the process kills itself, see [`crate::fail_point`] |
 
-use std::{env, time::Duration};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 
@@ -48,6 +53,18 @@ impl StoreArgs {
 /// A variable's value; one that is set to nothing counts as not set.
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Where compiled plugins are kept, unless it is said; nowhere if nothing is known of this user.
+pub fn code_cache() -> Option<PathBuf> {
+    let named = variable("HOST_CODE_CACHE").map(PathBuf::from);
+    let of_user = || {
+        let caches = variable("XDG_CACHE_HOME").map(PathBuf::from);
+        caches
+            .or_else(|| Some(Path::new(&variable("HOME")?).join(".cache")))
+            .map(|caches| caches.join("host/code"))
+    };
+    named.or_else(of_user)
 }
 
 /// The node name that `-n` asks for, by Celery's rules: `%h` stands for the host name, `%n` for its first part, `%d` for the

@@ -67,6 +67,11 @@ impl TestHost {
         self.process.status().is_none()
     }
 
+    /// Its number among the processes.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// All that it wrote: banner and log.
     pub fn output(&self) -> String {
         self.process.output()
@@ -122,6 +127,7 @@ fn command(redis: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_host"));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.env("CELERY_BROKER_URL", redis);
+    command.env("HOST_CODE_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("code"));
     command
 }
 

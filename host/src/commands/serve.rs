@@ -1,6 +1,12 @@
 //! What `host worker` and `host dev` share: the flags of a worker, and building and running one.
 
-use std::{num::NonZeroUsize, path::Path, sync::Arc, thread, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use anyhow::Context;
 use clap::Args;
@@ -59,6 +65,11 @@ pub(super) struct WorkerArgs {
     /// How much memory one task may use
     #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = memory)]
     memory_limit: usize,
+
+    /// Where compiled plugins are kept, so that the next start need not compile them: a folder that nobody else can enter
+    /// [default: $HOST_CODE_CACHE, else host/code in $XDG_CACHE_HOME or ~/.cache]
+    #[arg(long, value_name = "DIR")]
+    code_cache: Option<PathBuf>,
 
     /// The largest .wasm file that is loaded
     #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = config::bytes)]
@@ -160,6 +171,7 @@ impl WorkerArgs {
             memory: self.memory_limit,
             result: self.max_result_size,
             file: self.max_plugin_size,
+            code_cache: self.code_cache.clone().or_else(config::code_cache),
             ..sandbox::Options::default()
         };
         Sandbox::new(options).map(Arc::new)

@@ -4,7 +4,11 @@ use std::{
     collections::BTreeMap,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -64,14 +68,14 @@ impl Folder {
         };
         let files = folder.files()?;
         let rested = folder.settling.first_look(&files, SystemTime::now());
-        let mut changes: Vec<Change> = rested.iter().map(|file| folder.load(file)).collect();
+        let mut changes = folder.load_all(&rested);
         folder.offer(&mut changes);
         loop {
             changes.extend(folder.look()?);
             if !folder.settling.is_restless() || folder.opened.elapsed() > PATIENCE {
                 return Ok((folder, changes));
             }
-            std::thread::sleep(REST / 4);
+            thread::sleep(REST / 4);
         }
     }
 
@@ -83,14 +87,14 @@ impl Folder {
     /// Looks at the folder once and loads what has come to rest in a new state.
     pub(super) fn look(&mut self) -> Result<Vec<Change>, PluginError> {
         let files = self.files()?;
-        let rested = self.settling.look(&files, self.opened.elapsed());
-        let mut changes: Vec<Change> = Vec::new();
-        for (path, stamp) in rested {
+        let (mut changed, mut changes) = (Vec::new(), Vec::new());
+        for (path, stamp) in self.settling.look(&files, self.opened.elapsed()) {
             match stamp {
-                Some(_) => changes.push(self.load(&path)),
+                Some(_) => changed.push(path),
                 None => changes.extend(self.plugins.remove(&path).map(Change::Removed)),
             }
         }
+        changes.extend(self.load_all(&changed));
         if !changes.is_empty() {
             self.offer(&mut changes);
         }
@@ -102,8 +106,28 @@ impl Folder {
         &self.path
     }
 
-    fn load(&mut self, path: &Path) -> Change {
-        match Plugin::load(&self.sandbox, path) {
+    /// Loads files, several at a time.
+    fn load_all(&mut self, paths: &[PathBuf]) -> Vec<Change> {
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(paths.len());
+        let (next, sandbox) = (AtomicUsize::new(0), &self.sandbox);
+        let load_some = || {
+            let mut loaded = Vec::new();
+            while let Some((n, path)) = paths.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed)) {
+                loaded.push((n, Plugin::load(sandbox, path)));
+            }
+            loaded
+        };
+        let mut loaded: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(load_some)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().expect("loading does not panic")).collect()
+        });
+        loaded.sort_by_key(|(n, _)| *n);
+        loaded.into_iter().map(|(n, result)| self.take_in(&paths[n], result)).collect()
+    }
+
+    /// What a file was loaded as takes the place of what it was before.
+    fn take_in(&mut self, path: &Path, loaded: Result<Plugin, PluginError>) -> Change {
+        match loaded {
             Ok(plugin) => {
                 let plugin = Arc::new(plugin);
                 match self.plugins.insert(path.to_owned(), plugin.clone()) {

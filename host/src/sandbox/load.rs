@@ -23,6 +23,7 @@ use wit_component::ComponentEncoder;
 
 use super::{
     Inner,
+    code_cache::Compiled,
     guest::Guest,
     inspect::{Kind, inspect},
     one_line,
@@ -112,7 +113,7 @@ impl Loader<'_> {
         self.check_imports(&exports.imports, wasi::PACKAGES, |import| {
             import.split(['/', '@']).next().unwrap_or(import)
         })?;
-        let component = Component::from_binary(&self.sandbox.engine, wasm).map_err(|e| self.invalid(&e))?;
+        let component: Component = self.compiled(wasm)?;
         let instance =
             self.sandbox.linkers.component.instantiate_pre(&component).map_err(|error| self.link(&error))?;
         let Exports { functions, skipped, imports } = exports;
@@ -220,7 +221,7 @@ impl Loader<'_> {
     }
 
     fn module(&self, wasm: &[u8]) -> Result<(Module, Vec<String>, InstancePre<Guest>), LoadError> {
-        let module = Module::from_binary(&self.sandbox.engine, wasm).map_err(|error| self.invalid(&error))?;
+        let module: Module = self.compiled(wasm)?;
         let mut imports: Vec<String> = module.imports().map(|import| import.module().to_owned()).collect();
         imports.sort();
         imports.dedup();
@@ -228,6 +229,15 @@ impl Loader<'_> {
         let instance =
             self.sandbox.linkers.module.instantiate_pre(&module).map_err(|error| self.link(&error))?;
         Ok((module, imports, instance))
+    }
+
+    fn compiled<C: Compiled>(&self, wasm: &[u8]) -> Result<C, LoadError> {
+        let engine = &self.sandbox.engine;
+        match &self.sandbox.code_cache {
+            Some(cache) => cache.load(engine, wasm),
+            None => C::compile(engine, wasm),
+        }
+        .map_err(|error| self.invalid(&error))
     }
 
     fn check_imports(
@@ -306,6 +316,6 @@ fn run_export(component: &Component) -> Option<wasmtime::component::ComponentExp
     component.get_export_index(Some(&interface), "run")
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,7 +6,7 @@
 //!
 //! # Layout
 //!
-//! - `inspect` counts and recognises, `load` compiles, `program` is what comes of it.
+//! - `inspect` counts and recognises, `load` compiles, `program` is what comes of it. `code_cache` keeps it on disk.
 //! - `engine`, `wasi`, `imports` and `limiter` are the walls; `guest` is the state of one run within them.
 //! - `run` runs; `output`, `trap` and `traceback` say what happened.
 //! - `signature` and `convert` stand between JSON and WebAssembly's types.
@@ -16,6 +16,7 @@
 //! - Nothing that a guest does blocks a thread for longer than a tick, ends the process, or outlives its run.
 //! - A guest has clocks, random numbers, captured output and `host:tasks`. It has no files, network or environment.
 
+mod code_cache;
 mod convert;
 mod engine;
 mod guest;
@@ -33,12 +34,13 @@ mod traceback;
 mod trap;
 mod wasi;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
 
+use code_cache::CodeCache;
 pub use load::LoadError;
 pub use output::Output;
 pub use program::{Function, Program, Shape};
@@ -56,6 +58,7 @@ struct Inner {
     options: Options,
     engine: Engine,
     linkers: wasi::Linkers,
+    code_cache: Option<CodeCache>,
     /// As many permits as the pool has room for.
     slots: Semaphore,
     _ticker: engine::Ticker,
@@ -77,6 +80,8 @@ pub struct Options {
     /// The most that a guest may hand to the host in one call, its result included, in bytes of the host's
     /// memory.
     pub host_call: usize,
+    /// The folder where compiled code is kept, if it is.
+    pub code_cache: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -92,6 +97,7 @@ impl Default for Options {
             file: 32 << 20,
             // With wasmtime's own 128 MiB, one call made the host hold 275 MB for a guest.
             host_call: 4 << 20,
+            code_cache: None,
         }
     }
 }
@@ -102,9 +108,14 @@ impl Sandbox {
         let engine = engine::engine(&options)?;
         let linkers =
             wasi::Linkers::new(&engine).map_err(|error| SandboxError::Linker { reason: one_line(&error) })?;
+        let code_cache = options.code_cache.as_ref().and_then(|folder| {
+            CodeCache::open(folder, &engine)
+                .map_err(|error| tracing::warn!("compiled code is not kept: {folder:?}: {error}"))
+                .ok()
+        });
         let slots = Semaphore::new(options.slots);
         let ticker = engine::Ticker::start(&engine)?;
-        Ok(Self { inner: Arc::new(Inner { options, engine, linkers, slots, _ticker: ticker }) })
+        Ok(Self { inner: Arc::new(Inner { options, engine, linkers, code_cache, slots, _ticker: ticker }) })
     }
 
     /// Compiles a `.wasm` file. `file_name` is used in messages, and names the task of a command. Takes up to
