@@ -81,6 +81,11 @@ impl TestRedis {
         self.server.signal("CONT");
     }
 
+    /// Its number among the processes.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }

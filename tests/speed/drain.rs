@@ -1,0 +1,103 @@
+//! How fast a full queue is emptied.
+//!
+//! The messages are made ready under another name, and the worker, which is up and has run tasks before, finds them all at
+//! once. The time ends when all results are stored.
+
+use std::{cell::RefCell, thread, time::Duration};
+
+use serde_json::json;
+
+use crate::{
+    bare,
+    celery::Prefork,
+    measure::{cpu, median, medians, time},
+    support::{Task, TestHost, TestRedis, guests},
+    table::Line,
+};
+
+pub const COUNT: usize = 20_000;
+
+/// Of Celery's own worker, which is so much slower.
+const COUNT_OF_CELERY: usize = 2_000;
+
+pub fn lines(rounds: usize) -> Vec<Line> {
+    let redis = TestRedis::start();
+    let host = TestHost::start_with(&redis, &[("app", guests::DIVIDE)], &["-l", "warning"]);
+    warm_up(&redis);
+    let host_cpu = RefCell::new(Vec::new());
+    let mut by_host = || {
+        let tasks = prepare(&redis, COUNT);
+        let before = cpu(host.pid());
+        let rate = release(&redis, tasks, || ());
+        host_cpu.borrow_mut().push((cpu(host.pid()) - before).as_secs_f64() * 1e6 / COUNT as f64);
+        rate
+    };
+
+    // They take from the same list, so each has a Redis of its own.
+    let bare_redis = TestRedis::start();
+    let mut by_bare = || rate(&bare_redis, COUNT, || bare::drain(&bare_redis, COUNT));
+    let celery_redis = TestRedis::start();
+    let celery = Prefork::start(&celery_redis);
+    let mut lines = Vec::new();
+    let what = format!("drain of {COUNT} divides");
+    if let Some(celery) = &celery {
+        warm_up(&celery_redis);
+        let celery_cpu = RefCell::new(Vec::new());
+        let mut by_celery = || {
+            let tasks = prepare(&celery_redis, COUNT_OF_CELERY);
+            let before = cpu(celery.pid());
+            let rate = release(&celery_redis, tasks, || ());
+            celery_cpu
+                .borrow_mut()
+                .push((cpu(celery.pid()) - before).as_secs_f64() * 1e6 / COUNT_OF_CELERY as f64);
+            rate
+        };
+        let [host, bare, celery] = medians(rounds, [&mut by_host, &mut by_bare, &mut by_celery]);
+        lines.push(Line::at_least(&what, [host, celery], "/s", "Celery 5.4 prefork -c 2", 45.0));
+        lines.push(Line::at_least(&what, [host, bare], "/s", "bare loop", 0.4));
+        let celery_cpu = median(celery_cpu.into_inner());
+        lines.push(Line::told("processor time of a task in Celery", celery_cpu, "us"));
+    } else {
+        let [host, bare] = medians(rounds, [&mut by_host, &mut by_bare]);
+        lines.push(Line::at_least(&what, [host, bare], "/s", "bare loop", 0.4));
+    }
+    lines.push(Line::at_most("processor time of a task then", median(host_cpu.into_inner()), "us", 25.0));
+    lines
+}
+
+/// So that nothing is done for the first time when it is measured.
+pub fn warm_up(redis: &TestRedis) {
+    rate(redis, 200, || ());
+}
+
+/// Tasks a second, from the moment that so many are there until all their results are. `meanwhile` may do them.
+pub fn rate(redis: &TestRedis, count: usize, meanwhile: impl FnOnce()) -> f64 {
+    release(redis, prepare(redis, count), meanwhile)
+}
+
+/// Tasks that nobody takes yet.
+pub struct Prepared {
+    count: usize,
+}
+
+/// Makes so many tasks in a Redis that has nothing else.
+pub fn prepare(redis: &TestRedis, count: usize) -> Prepared {
+    redis.ask::<()>(&["FLUSHDB"]);
+    let tasks: Vec<_> = (0..count).map(|_| Task::new("app.divide", json!([1, 2])).queue("ready")).collect();
+    redis.send_all(&tasks);
+    Prepared { count }
+}
+
+/// Lets them be taken, waits until all results are there, and gives how many there were in a second.
+pub fn release(redis: &TestRedis, Prepared { count }: Prepared, meanwhile: impl FnOnce()) -> f64 {
+    let mut connection = redis.connection();
+    redis.ask::<()>(&["RENAME", "ready", "celery"]);
+    let took = time(|| {
+        meanwhile();
+        // The few keys that a worker keeps for itself are counted with the results, and do not count for much.
+        while redis::cmd("DBSIZE").query::<usize>(&mut connection).expect("Redis answers") < count {
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    count as f64 / took.as_secs_f64()
+}

@@ -1,0 +1,122 @@
+//! What the walls around a function cost: a fresh instance, the call, and giving it back.
+
+use std::{
+    hint::black_box,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use host::{
+    protocol::message::{self, MessageLimits},
+    sandbox::{Call, Options, Outbox, Program, Sandbox, TimeLimits},
+    task::{Outcome, Request, SharedJson},
+};
+use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{
+    measure::{median, percentile},
+    support::{Task, guests},
+    table::Line,
+};
+
+const CALLS: usize = 20_000;
+
+pub fn lines(rounds: usize) -> Vec<Line> {
+    let program = load(guests::DIVIDE);
+    let request = request("app.divide", json!([1, 2]));
+    let (one, two) = (runtime(1), runtime(2));
+    let (mut sandboxed, mut native, mut rates) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
+    for _ in 0..rounds {
+        let times = one.block_on(async {
+            let mut times = Vec::with_capacity(CALLS);
+            for _ in 0..CALLS {
+                let begin = Instant::now();
+                let run = program.run(0, call(&request)).await;
+                times.push(begin.elapsed().as_secs_f64() * 1e6);
+                assert!(matches!(run.outcome, Outcome::Success(_)), "{:?}", run.outcome);
+            }
+            times
+        });
+        sandboxed.push(percentile(times, 50));
+        native.push(of_native(request.args.get()));
+        for (rates, (runtime, threads)) in rates.iter_mut().zip([(&one, 1), (&two, 2)]) {
+            rates.push(throughput(runtime, threads, &program, &request));
+        }
+    }
+    let beyond = median(sandboxed) - median(native);
+    let [alone, together] = rates.map(median);
+    vec![
+        Line::at_most("sandbox around a divide, beyond the native function, p50", beyond, "us", 12.0),
+        Line::at_least("sandboxed calls on two threads", [together, alone], "/s", "on one thread", 1.5),
+    ]
+}
+
+/// Calls a second on so many threads.
+fn throughput(runtime: &Runtime, threads: usize, program: &Program, request: &Arc<Request>) -> f64 {
+    let begin = Instant::now();
+    runtime.block_on(async {
+        let calls = |_| {
+            let (program, request) = (program.clone(), request.clone());
+            tokio::spawn(async move {
+                for _ in 0..CALLS {
+                    black_box(program.run(0, call(&request)).await);
+                }
+            })
+        };
+        let threads: Vec<_> = (0..threads).map(calls).collect();
+        for thread in threads {
+            thread.await.expect("it runs to its end");
+        }
+    });
+    (threads * CALLS) as f64 / begin.elapsed().as_secs_f64()
+}
+
+/// The same function without walls: arguments from JSON, the result to JSON. Microseconds of one call.
+fn of_native(args: &str) -> f64 {
+    let begin = Instant::now();
+    for _ in 0..CALLS {
+        let [x, y]: [f64; 2] = serde_json::from_str(black_box(args)).expect("two numbers");
+        black_box(serde_json::to_string(&(x / y)).expect("a number"));
+    }
+    begin.elapsed().as_secs_f64() * 1e6 / CALLS as f64
+}
+
+pub fn load(path: &str) -> Program {
+    let sandbox = Sandbox::new(Options::default()).expect("the machine can run it");
+    sandbox.load("app.wasm", &std::fs::read(path).expect("the guest is built")).expect("it is a plugin")
+}
+
+/// As the worker runs guests.
+pub fn runtime(threads: usize) -> Runtime {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(threads).global_queue_interval(1).event_interval(1).enable_all();
+    builder.build().expect("there are threads")
+}
+
+fn request(task: &str, args: serde_json::Value) -> Arc<Request> {
+    let message = Task::new(task, args).message();
+    Arc::new(message::decode(message.as_bytes(), &MessageLimits::default()).expect("it is a message"))
+}
+
+pub fn call(request: &Arc<Request>) -> Call {
+    Call {
+        request: request.clone(),
+        limits: TimeLimits { hard: Duration::from_secs(60), soft: None },
+        progress: Arc::new(|_, _| Box::pin(async { Ok(()) })),
+        outbox: Arc::new(Nowhere),
+    }
+}
+
+/// Takes nothing.
+struct Nowhere;
+
+impl Outbox for Nowhere {
+    fn send(&self, _: SharedJson) -> Result<String, String> {
+        Err("nothing can be sent from here".to_owned())
+    }
+
+    fn replace(&self, _: SharedJson) -> Result<(), String> {
+        Err("nothing can be replaced here".to_owned())
+    }
+}
