@@ -38,6 +38,8 @@ pub struct Scheduled {
 pub struct Taken {
     /// The messages, the most urgent first.
     pub deliveries: Vec<Delivery>,
+    /// Whether there may be more at once. If not, [`super::Broker::arrival`] tells when it is worth asking again.
+    pub more: bool,
     /// Grows whenever something is revoked. A message is run only by a worker that knows of all that was revoked up to
     /// here: see [`super::Revocations::revoked_since`].
     pub revision: u64,

@@ -200,7 +200,7 @@ impl Worker {
         while let Some(mut slots) = self.free_slots().await {
             fail_point::reach("take:before");
             match self.store.broker.take(&self.queues.now(), slots.num_permits()).await {
-                Ok(Taken { deliveries, revision, now }) => {
+                Ok(Taken { deliveries, more, revision, now }) => {
                     outage.over();
                     if !deliveries.is_empty() {
                         self.clock.set(now);
@@ -208,14 +208,15 @@ impl Worker {
                     if !self.learn_what_is_revoked(revision).await {
                         break;
                     }
-                    let queues_are_empty = deliveries.is_empty();
                     for delivery in deliveries {
                         let slot =
                             slots.split(1).expect("no more messages are taken than there are free slots");
-                        running.spawn_on(execute::execute(self.clone(), delivery, slot), &guests);
+                        // A life is large; boxed where it begins, it is not moved again on its way to the scheduler.
+                        let life = Box::pin(execute::execute(self.clone(), delivery, slot));
+                        running.spawn_on(life, &guests);
                     }
                     drop(slots);
-                    if queues_are_empty {
+                    if !more {
                         tokio::select! {
                             () = self.store.broker.arrival() => {}
                             () = self.queues.changed() => {}

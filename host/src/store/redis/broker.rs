@@ -34,7 +34,7 @@ const FIRST_LEASE: Duration = Duration::from_secs(10);
 
 /// How long [`Broker::arrival`] and [`crate::store::Revocations::revoked_news`] wait at most. Nothing depends on it while
 /// Redis keeps its promises.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(1);
+pub const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// The most tags in one command.
 const CHUNK: usize = 1_000;
@@ -92,10 +92,11 @@ impl Broker for Redis {
         let revision =
             taken.next().and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok()).unwrap_or(0);
         let now = taken.next().and_then(|text| unix_time(&text)).unwrap_or_else(Timestamp::now);
+        let more = taken.next().is_some_and(|more| more == b"1");
         let deliveries = deliveries(taken);
         numbers.keep(deliveries.iter().map(|delivery| delivery.tag.clone()));
         fail_point::reach("take:kept");
-        Ok(Taken { deliveries, revision, now })
+        Ok(Taken { deliveries, more, revision, now })
     }
 
     async fn arrival(&self) {

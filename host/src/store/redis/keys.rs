@@ -206,6 +206,13 @@ pub fn heartbeat(owner: &str) -> String {
     format!("host:worker:{owner}")
 }
 
+/// Whether a key of which a take speaks can change without anything having come that could be taken.
+pub fn is_no_arrival(key: &[u8]) -> bool {
+    let known = [UNACKED, UNACKED_INDEX, DELAYED_MESSAGES, REVISION];
+    known.iter().chain(&REVOKED).any(|known| key == known.as_bytes())
+        || key.starts_with(heartbeat("").as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

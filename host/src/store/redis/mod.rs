@@ -225,11 +225,13 @@ fn news(push: &redis::PushInfo) -> (bool, bool) {
         redis::PushKind::Invalidate => match push.data.first() {
             Some(redis::Value::Array(keys)) => {
                 let is = |key: &redis::Value, known: &str| matches!(key, redis::Value::BulkString(key) if key == known.as_bytes());
-                let of_revocations = |key: &redis::Value| keys::REVOKED.iter().any(|known| is(key, known));
                 let revocation = keys.iter().any(|key| is(key, keys::REVISION));
-                // What else is known of revocations changes with the revision, and is neither.
-                let arrival = keys.iter().any(|key| !is(key, keys::REVISION) && !of_revocations(key));
-                (arrival, revocation)
+                // Redis tells of all keys of a script, also of those that nobody waits for: what was taken was settled.
+                let is_news = |key: &redis::Value| match key {
+                    redis::Value::BulkString(key) => !keys::is_no_arrival(key),
+                    _ => true,
+                };
+                (keys.iter().any(is_news), revocation)
             }
             // The server has dropped all keys.
             _ => (true, true),

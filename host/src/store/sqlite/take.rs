@@ -57,6 +57,7 @@ struct Brought {
 impl Brought {
     fn receive(mut self) -> Taken {
         self.numbers.clear();
+        self.taken.more = !self.taken.deliveries.is_empty();
         std::mem::take(&mut self.taken)
     }
 }
@@ -95,7 +96,7 @@ impl Sqlite {
             let revision = revocations::revision(connection)?;
             let mut brought = Brought {
                 // All that share the file share this clock.
-                taken: Taken { deliveries: Vec::new(), revision, now: Timestamp::now() },
+                taken: Taken { revision, now: Timestamp::now(), ..Taken::default() },
                 numbers: Vec::new(),
                 abandoned: abandoned.clone(),
             };

@@ -1,7 +1,7 @@
 -- Takes messages and records each as held, in one step: a message is always in its list or in the record.
 -- KEYS: unacked, unacked_index, the owner's heartbeat, revision of what is revoked, then the lists, the most urgent first
 -- ARGV: tag prefix, first number, most messages, most bytes, first lease in ms, then for each list: tag suffix, record tail
--- Answer: the revision, the time, then tag, message, tag, message, ...
+-- Answer: the revision, the time, whether there may be more, then tag, message, tag, message, ...
 local unacked, index, heartbeat = KEYS[1], KEYS[2], KEYS[3]
 local prefix, number, most, room, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 
@@ -11,7 +11,7 @@ local MOST_AT_ONCE = 100
 local time = redis.call('TIME')
 local now = string.format('%d.%06d', time[1], time[2])
 -- Here as well Redis tells this client when what was read changes.
-local taken, trouble = { redis.call('GET', KEYS[4]) or '0', now }, nil
+local taken, trouble = { redis.call('GET', KEYS[4]) or '0', now, '1' }, nil
 
 local function failed(answer)
   return type(answer) == 'table' and answer.err
@@ -51,7 +51,7 @@ for i = 5, #KEYS do
   end
 end
 
-if #taken > 2 then
+if #taken > 3 then
   -- Who takes lives, even before its first heartbeat.
   redis.call('SET', heartbeat, now, 'NX', 'PX', lease)
 elseif trouble then
@@ -60,5 +60,6 @@ end
 if most > 0 and room > 0 then
   -- All lists are empty. Reading them last makes Redis tell this client when one of them changes.
   redis.call('EXISTS', unpack(KEYS, 5))
+  taken[3] = '0'
 end
 return taken
