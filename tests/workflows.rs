@@ -219,3 +219,39 @@ fn apply_all(celery: Celery, redis: &TestRedis) {
         assert_eq!(seen, expected, "{celery:?}:\n{code}");
     }
 }
+
+/// Each gives a part of a chord that has no result, whatever happens.
+const NEVER_FINISHED: [(&str, &str); 5] = [
+    ("expired", "add(3, 4).set(expires=datetime.now(timezone.utc) - timedelta(seconds=60))"),
+    ("revoked", "revoked(add(3, 4).set(task_id=uuid()))"),
+    ("ignored", "task('retry.ignore')"),
+    ("rejected", "task('retry.reject', False)"),
+    ("a dead letter", "task('nobody.knows')"),
+];
+
+#[test]
+fn a_chord_with_a_part_that_never_finishes_ends_in_its_error_path() {
+    let redis = TestRedis::start();
+    let plugins = [("canvas", guests::CANVAS), ("retry", guests::RETRY)];
+    let _host = TestHost::start_with(&redis, &plugins, &["--park-unknown", "0"]);
+    for celery in Celery::BOTH {
+        let code = NEVER_FINISHED.map(|(_, part)| {
+            format!(
+                "{PRELUDE}
+from datetime import datetime, timedelta, timezone
+def revoked(part):
+    assert celery.control.revoke(part.options['task_id'], reply=True, timeout=5, limit=1)
+    return part
+body = task('tsum', link_error=[task('nobody.note', queue='errors')])
+result = chord([add(1, 2), {part}], body).apply_async()
+ended = type(result.get(timeout=20, propagate=False)).__name__
+_, told = message('errors')
+[ended, told[0] == [result.id], redis.llen('errors')]"
+            )
+        });
+        let seen = celery.evaluate_each(&redis, &code.each_ref().map(String::as_str));
+        for ((what, _), seen) in NEVER_FINISHED.iter().zip(seen) {
+            assert_eq!(seen, json!(["ChordError", true, 0]), "{celery:?}, a part is {what}");
+        }
+    }
+}
