@@ -149,12 +149,10 @@ clocks = [event['clock'] for event in heard]
         assert_eq!(seen["in_order"], json!(true));
         assert_eq!(seen["disabled"], json!([[{"ok": "task events disabled"}]]));
         let whole = |end: &str| json!(["received", "started", end]);
-        let twice = |end: &str| json!(["received", "started", end, "received", "started", "succeeded"]);
         for (name, types, state) in [
             ("good", whole("succeeded"), "SUCCESS"),
             ("bad", whole("failed"), "FAILURE"),
             ("rejected", whole("failed"), "FAILURE"),
-            ("requeued", twice("rejected"), "SUCCESS"),
             ("ignored", json!(["received", "started"]), "STARTED"),
             ("later", json!(["received", "received", "started", "succeeded"]), "SUCCESS"),
             ("expired", json!(["revoked"]), "REVOKED"),
@@ -164,6 +162,12 @@ clocks = [event['clock'] for event in heard]
             assert_eq!(seen["states"][name], json!(state), "{name}");
         }
         assert_eq!(seen["states"]["never"], json!("REVOKED"));
+        // Once it is back in its queue it may be taken before anybody can tell that it was rejected.
+        let requeued: Vec<_> = seen["types"]["requeued"].as_array().unwrap().iter().collect();
+        let (rejected, others): (Vec<_>, Vec<_>) = requeued.into_iter().partition(|kind| *kind == "rejected");
+        assert_eq!(rejected.len(), 1);
+        assert_eq!(others, ["received", "started", "received", "started", "succeeded"]);
+        assert_eq!(seen["states"]["requeued"], json!("SUCCESS"));
         let retried = seen["types"]["retried"].as_array().unwrap();
         assert_eq!(
             (&retried[..3], retried.last().unwrap()),

@@ -125,7 +125,11 @@ fn a_limit_that_is_lifted_lets_all_run() {
     eventually("all but the first are set aside", || (set_aside(&redis) == 49).then_some(()));
     set_limit(&worker, "0");
     redis.wait_for_all(&tasks);
-    let order: Vec<_> = worker.output().lines().filter_map(|line| succeeded(line, &tasks)).collect();
+    // It is logged a moment after it is stored.
+    let order = eventually("all are logged", || {
+        let order: Vec<_> = worker.output().lines().filter_map(|line| succeeded(line, &tasks)).collect();
+        (order.len() == tasks.len()).then_some(order)
+    });
     assert_eq!(order, (0..50).collect::<Vec<_>>(), "in the order in which they were sent");
     assert_eq!(set_aside(&redis), 0);
 }

@@ -55,11 +55,6 @@ impl Line {
         Self { target: String::new(), met: None, ..Self::at_most(what, host, unit, 0.0) }
     }
 
-    /// Whether nothing is wrong with it.
-    pub fn is_met(&self) -> bool {
-        self.met.unwrap_or(true)
-    }
-
     pub fn print(&self) {
         let met = match self.met {
             Some(true) => "yes",
