@@ -38,7 +38,7 @@ use crate::support::{Celery, PythonWorker, Random, TestHost, TestRedis, guests};
 const SHORT: usize = 100;
 
 /// How long all of them may take, in seconds, until no message is left.
-const PATIENCE: usize = 120;
+const PATIENCE: usize = 300;
 
 /// What a Python worker writes into results when it stumbles over a canvas.
 const FLAWS: [&str; 2] = [
@@ -140,7 +140,7 @@ fn run_while_workers_are_killed() -> Vec<Canvas> {
         scope.spawn(move || {
             let mut random = Random(0x5eed);
             // Random moments are the point here. A worker that never gets to work would be no test of one that dies at it.
-            while over.recv_timeout(Duration::from_millis(random.below(1_000))) == Err(Timeout) {
+            while over.recv_timeout(Duration::from_millis(random.below(3_000))) == Err(Timeout) {
                 let host = &mut hosts[random.below(3) as usize];
                 host.kill_9();
                 host.start_again();
