@@ -112,10 +112,11 @@ impl Folder {
         let (next, sandbox) = (AtomicUsize::new(0), &self.sandbox);
         let load_some = || {
             let mut loaded = Vec::new();
-            while let Some((n, path)) = paths.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed)) {
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                let Some(path) = paths.get(n) else { return loaded };
                 loaded.push((n, Plugin::load(sandbox, path)));
             }
-            loaded
         };
         let mut loaded: Vec<_> = thread::scope(|scope| {
             let threads: Vec<_> = (0..threads).map(|_| scope.spawn(load_some)).collect();

@@ -151,39 +151,28 @@ fn touch(path: &Path) {
     }
 }
 
-impl Compiled for Component {
-    const KIND: &'static str = "component";
+macro_rules! compiled {
+    ($($code:ty: $kind:literal),+) => {$(
+        impl Compiled for $code {
+            const KIND: &'static str = $kind;
 
-    fn compile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Self> {
-        Self::from_binary(engine, wasm)
-    }
+            fn compile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Self> {
+                Self::from_binary(engine, wasm)
+            }
 
-    fn serialize(&self) -> wasmtime::Result<Vec<u8>> {
-        self.serialize()
-    }
+            fn serialize(&self) -> wasmtime::Result<Vec<u8>> {
+                self.serialize()
+            }
 
-    unsafe fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self> {
-        // SAFETY: the caller's promise is the same.
-        unsafe { Self::deserialize_file(engine, path) }
-    }
+            unsafe fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self> {
+                // SAFETY: the caller's promise is the same.
+                unsafe { Self::deserialize_file(engine, path) }
+            }
+        }
+    )+};
 }
 
-impl Compiled for Module {
-    const KIND: &'static str = "module";
-
-    fn compile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Self> {
-        Self::from_binary(engine, wasm)
-    }
-
-    fn serialize(&self) -> wasmtime::Result<Vec<u8>> {
-        self.serialize()
-    }
-
-    unsafe fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self> {
-        // SAFETY: the caller's promise is the same.
-        unsafe { Self::deserialize_file(engine, path) }
-    }
-}
+compiled!(Component: "component", Module: "module");
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ use crate::{
     canvas, fail_point,
     protocol::result,
     store::{Finish, Settled, StoreError},
-    task::{CompleteChord, Failure, Outcome, Request, TaskId},
+    task::{CompleteChord, Failure, Outcome, Request},
 };
 
 /// Finishes what is complete, for ever.
@@ -41,10 +41,7 @@ async fn finish_complete(worker: &Worker) -> Result<(), StoreError> {
 
 async fn finish(worker: &Worker, chord: &CompleteChord) -> Result<(), StoreError> {
     fail_point::reach("chord:complete");
-    let mut stored = Vec::new();
-    for id in canvas::missing(chord) {
-        stored.extend(stored_ending(worker, &id).await?);
-    }
+    let stored: Vec<_> = stored_endings(worker, chord).await?.into_iter().flatten().collect();
     let group = &chord.group;
     let finish = match follow::setting(worker, |setting| canvas::finish(chord, &stored, setting)) {
         Ok(follow) => end::finish(follow),
@@ -68,17 +65,14 @@ async fn finish(worker: &Worker, chord: &CompleteChord) -> Result<(), StoreError
 pub(super) async fn unlock(worker: &Worker, life: &Life, chord: &CompleteChord, pause: Duration) -> End {
     let request = life.request.clone();
     let later = End::Delayed { request: request.clone(), until: worker.clock.after(pause) };
-    let mut stored = Vec::new();
-    for id in canvas::missing(chord) {
-        match stored_ending(worker, &id).await {
-            Ok(Some(ending)) => stored.push(ending),
-            Ok(None) => return later,
-            Err(error) => {
-                tracing::warn!(%error, "cannot see whether the parts of chord {} have ended", chord.group);
-                return later;
-            }
+    let stored = match stored_endings(worker, chord).await {
+        Ok(endings) => endings.into_iter().collect::<Option<Vec<_>>>(),
+        Err(error) => {
+            tracing::warn!(%error, "cannot see whether the parts of chord {} have ended", chord.group);
+            None
         }
-    }
+    };
+    let Some(stored) = stored else { return later };
     let outcome = match follow::setting(worker, |setting| canvas::finish(chord, &stored, setting)) {
         Ok(follow) => {
             life.finishes(follow);
@@ -91,9 +85,13 @@ pub(super) async fn unlock(worker: &Worker, life: &Life, chord: &CompleteChord, 
     End::without_run(request, outcome)
 }
 
-/// How a task ended, as a part of a chord would tell it.
-async fn stored_ending(worker: &Worker, id: &TaskId) -> Result<Option<String>, StoreError> {
-    let Some(text) = worker.store.backend.get(id).await? else { return Ok(None) };
-    let ending = result::decode(&text).ok().filter(|meta| meta.state.is_ready());
-    Ok(ending.map(|meta| canvas::ending(&meta.id, &meta.state, &meta.result.into())))
+/// How the tasks ended whose results are [`canvas::missing`], as parts of a chord would tell it; nothing of those that have not.
+async fn stored_endings(worker: &Worker, chord: &CompleteChord) -> Result<Vec<Option<String>>, StoreError> {
+    let mut endings = Vec::new();
+    for id in canvas::missing(chord) {
+        let text = worker.store.backend.get(&id).await?;
+        let meta = text.and_then(|text| result::decode(&text).ok()).filter(|meta| meta.state.is_ready());
+        endings.push(meta.map(|meta| canvas::ending(&meta.id, &meta.state, &meta.result.into())));
+    }
+    Ok(endings)
 }

@@ -24,7 +24,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 #[async_trait]
 impl Backend for Redis {
     async fn store(&self, result: &StoredResult) -> Result<(), StoreError> {
-        let call = self.with_result(script::STORE.call(), result);
+        let call = script::STORE.call().key(keys::result(&result.id));
+        let call = call.arg(self.result_lifetime()).arg(&result.meta);
         self.results.call::<redis::Value>(&[call]).await.map(drop)
     }
 

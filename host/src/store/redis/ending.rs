@@ -115,8 +115,8 @@ impl Redis {
     pub(super) fn acknowledgements<'e>(&self, endings: impl Iterator<Item = Ending<'e>>) -> Call {
         let call = script::ACK.call().key(keys::UNACKED).key(keys::UNACKED_INDEX).arg(self.result_lifetime());
         endings.fold(call, |call, Ending { tag, with, .. }| match with.results.first() {
-            Some(result) => call.key(keys::result(&result.id)).arg(tag).arg(&result.meta),
-            None => call.arg(tag).arg(""),
+            Some(result) => call.arg(tag).arg(keys::result(&result.id)).arg(&result.meta),
+            None => call.arg(tag).arg("").arg(""),
         })
     }
 

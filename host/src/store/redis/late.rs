@@ -4,7 +4,7 @@
 //! serve the second before the first, and when the result is stored just between, the client has neither read nor heard it,
 //! and waits for ever. With Python's own worker that takes bad luck; `host` is fast enough that it does happen.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::{Redis, connection::Connection, keys};
 use crate::store::{StoreError, StoredResult};
@@ -35,15 +35,15 @@ impl Redis {
     }
 }
 
-async fn tell(connection: &Arc<Connection>, channels: &[String]) -> Result<(), StoreError> {
+async fn tell(connection: &Connection, channels: &[String]) -> Result<(), StoreError> {
     let counts: Vec<(String, u64)> = connection.ask(redis::cmd("PUBSUB").arg("NUMSUB").arg(channels)).await?;
-    for (channel, listeners) in counts {
-        if listeners == 0 {
-            continue;
-        }
-        if let Some(meta) = connection.ask::<Option<Vec<u8>>>(redis::cmd("GET").arg(&channel)).await? {
-            connection.ask::<u64>(redis::cmd("PUBLISH").arg(&channel).arg(meta)).await?;
-        }
+    let heard: Vec<_> =
+        counts.into_iter().filter(|(_, count)| *count > 0).map(|(channel, _)| channel).collect();
+    if heard.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let metas: Vec<Option<Vec<u8>>> = connection.ask(redis::cmd("MGET").arg(&heard)).await?;
+    let stored = heard.iter().zip(metas).filter_map(|(channel, meta)| Some((channel, meta?)));
+    let publish = |(channel, meta)| redis::cmd("PUBLISH").arg(channel).arg(meta).to_owned();
+    connection.ask_all::<u64>(stored.map(publish).collect()).await.map(drop)
 }

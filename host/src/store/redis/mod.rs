@@ -8,7 +8,7 @@
 //! - `rate_limits`: messages that wait for their task's turn.
 //! - `chords`: chords that are complete. `dead_letters`: messages that were given up. `revocations`: tasks that must not run.
 //! - `tag`, `record`, `custody`: how a delivery is named, recorded, and kept track of.
-//! - `backend`, `announcements`: results, and waiting for them.
+//! - `backend`, `announcements`: results, and waiting for them. `late`: results for those who come a moment too late.
 //! - `bus`: events, requests and replies.
 //!
 //! # What always holds
@@ -31,9 +31,9 @@ use tokio::sync::{Mutex, Notify};
 
 use self::{
     address::Address, announcements::Announcements, chords::Complete, connection::Connection,
-    custody::Custody, script::Call,
+    custody::Custody,
 };
-use super::{StoreError, StoredResult};
+use super::StoreError;
 use crate::task::QueueName;
 
 mod address;
@@ -187,11 +187,6 @@ impl Redis {
     /// Whether results are in the broker's own database, so that one script can settle a delivery.
     fn results_are_with_broker(&self) -> bool {
         self.broker.is_same_database(&self.backend)
-    }
-
-    /// Adds what `result.lua` wants to know.
-    fn with_result(&self, call: Call, result: &StoredResult) -> Call {
-        call.key(keys::result(&result.id)).arg(self.result_lifetime()).arg(&result.meta)
     }
 }
 
