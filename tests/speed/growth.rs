@@ -18,12 +18,7 @@ pub fn lines(rounds: usize) -> Vec<Line> {
     let host = TestHost::start_with(&redis, &[("app", guests::DIVIDE)], &["-l", "warning"]);
     drain::warm_up(&redis);
     let cost = |count: usize, rounds: usize| {
-        median((0..rounds).map(|_| {
-            let tasks = drain::prepare(&redis, count);
-            let before = cpu(host.pid());
-            drain::release(&redis, tasks, || ());
-            (cpu(host.pid()) - before).as_secs_f64() * 1e6 / count as f64
-        }))
+        median((0..rounds).map(|_| drain::rate_and_costs(&redis, count, [host.pid()]).1[0]))
     };
     let few = cost(10_000, rounds);
     let many = cost(1_000_000, 1);

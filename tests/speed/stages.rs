@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     drain,
-    measure::{cpu, median},
+    measure::median,
     sandbox,
     support::{Task, TestHost, TestRedis, guests},
     table::Line,
@@ -50,18 +50,9 @@ pub fn lines(rounds: usize) -> Vec<Line> {
     let redis = TestRedis::start();
     let host = TestHost::start_with(&redis, &[("app", guests::DIVIDE)], &["-l", "warning"]);
     drain::warm_up(&redis);
-    let (mut of_host, mut of_redis) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        let tasks = drain::prepare(&redis, drain::COUNT);
-        let before = (cpu(host.pid()), cpu(redis.pid()));
-        drain::release(&redis, tasks, || ());
-        for (seen, (pid, before)) in
-            [&mut of_host, &mut of_redis].into_iter().zip([(host.pid(), before.0), (redis.pid(), before.1)])
-        {
-            seen.push((cpu(pid) - before).as_secs_f64() * 1e6 / drain::COUNT as f64);
-        }
-    }
-    let (of_host, of_redis) = (median(of_host), median(of_redis));
+    let costs = || drain::rate_and_costs(&redis, drain::COUNT, [host.pid(), redis.pid()]).1;
+    let costs: Vec<_> = (0..rounds).map(|_| costs()).collect();
+    let [of_host, of_redis] = [0, 1].map(|n| median(costs.iter().map(|costs| costs[n])));
     [
         ("decode", decode),
         ("sandbox: instantiate, call, give back", run),
