@@ -491,7 +491,7 @@ fn a_worker_that_starts_learns_what_a_python_worker_knows_and_tells_what_it_know
         redis.send(&theirs);
         let mut host = observer(&redis, &["-Q", "ours", "-n", "host@%h"]);
         assert_eq!(redis.answer(theirs.id()).to_string(), REVOKED);
-        assert!(host.output().contains("synchronized with python@"));
+        host.wait_for("synchronized with python@");
 
         let ours = Task::new("observe.sleep_for", json!([0])).id().to_owned();
         python.kill_9();

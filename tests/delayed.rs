@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::support::{Answer, PATIENCE, Task, TestHost, TestRedis, guests};
+use crate::support::{eventually, Answer, PATIENCE, Task, TestHost, TestRedis, guests};
 
 const USUAL: usize = 20_000;
 
@@ -74,10 +74,15 @@ fn very_many_delayed_tasks_run_once_in_order_and_wait_outside_the_workers_memory
     }
     assert_order(&done);
     if level == "info" {
-        let log = host.output();
-        let [received, waited] =
-            ["received", "waits until"].map(|what| log.matches(&format!("] {what}")).count());
-        assert_eq!(received - waited, early.len() + count, "each ran once");
+        let received_to_run = || {
+            let log = host.output();
+            let [received, waited] =
+                ["received", "waits until"].map(|what| log.matches(&format!("] {what}")).count());
+            received - waited
+        };
+        let sent = early.len() + count;
+        eventually("the log is written", || (received_to_run() >= sent).then_some(()));
+        assert_eq!(received_to_run(), sent, "each ran once");
     }
     for (now, when) in [(meanwhile, "while all waited"), (after, "after all had run")] {
         assert!(now <= before + GROWTH, "{before} KiB before, {now} KiB {when}");

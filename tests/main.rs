@@ -9,6 +9,7 @@
 //! - [`events`]: workers tell what happens, and nobody has to wait for that.
 //! - [`results`]: what is stored for a task, in every shape of plugin and every type of value.
 //! - [`limits`]: whatever a guest does, only its own task fails, in time and by a name.
+//! - [`log`]: what a worker writes, and that nobody who reads it can hold the worker up.
 //! - [`delivery`]: the order of messages, and that none is lost when the worker or Redis dies.
 //! - [`delayed`]: very many tasks that wait for their time, and the worker's memory meanwhile.
 //! - [`fleet`]: `host` and Python workers on one Redis: nothing lost, and nothing run twice while its worker lives.
@@ -62,6 +63,8 @@ mod hostile;
 mod inspecting;
 #[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod log;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]

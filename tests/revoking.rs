@@ -24,7 +24,7 @@ fn a_task_revoked_before_any_worker_was_there_is_not_run() {
 #[test]
 fn a_worker_that_is_busy_when_a_task_is_revoked_does_not_run_it_later() {
     let redis = TestRedis::start();
-    let host = TestHost::start_with(&redis, &[("observe", guests::OBSERVE)], &["-c", "1"]);
+    let mut host = TestHost::start_with(&redis, &[("observe", guests::OBSERVE)], &["-c", "1"]);
     let busy = redis.send(&Task::new("observe.report", json!(["PROGRESS", null, 1])));
     eventually("the worker is busy", || redis.stored(&busy));
     let waiting = Task::new("observe.sleep_for", json!([0]));
@@ -33,7 +33,7 @@ fn a_worker_that_is_busy_when_a_task_is_revoked_does_not_run_it_later() {
     revoke(&redis, &[waiting.id(), waiting.id()]);
     assert_eq!(redis.answer(waiting.id()).to_string(), REVOKED);
     assert_eq!(redis.answer(&busy).to_string(), "SUCCESS null", "it was not meant");
-    assert!(host.output().contains("revoked"));
+    host.wait_for("] revoked");
 }
 
 #[test]

@@ -27,6 +27,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("toml", &["plugin/"]),
     ("ratatui", &["commands/top/"]),
     ("crossterm", &["commands/top/"]),
+    ("tracing_subscriber", &["commands/log.rs"]),
+    ("tracing_appender", &["commands/log.rs"]),
     ("clap", &["commands/", "config.rs", "main.rs"]),
     ("anyhow", &["commands/", "main.rs"]),
 ];

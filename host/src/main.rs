@@ -5,6 +5,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use host::commands::{Cli, Exit};
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Memory that is not used for a second is given back to the system.
+#[unsafe(export_name = "_rjem_malloc_conf")]
+static MALLOC_CONF: &[u8; 60] = b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+
 fn main() -> ExitCode {
     match Cli::parse().execute() {
         Ok(exit) => exit.into(),

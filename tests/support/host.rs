@@ -83,6 +83,11 @@ impl TestHost {
         self.process.wait_for(text);
     }
 
+    /// Stops reading what it writes, as a reader does that hangs.
+    pub fn stop_reading(&self) {
+        self.process.stop_reading();
+    }
+
     /// Its resident memory, in KiB.
     pub fn resident_memory(&self) -> u64 {
         self.process.resident_memory()

@@ -20,6 +20,8 @@ struct Output {
     text: String,
     /// When each line came, and where it ends in `text`.
     arrivals: Vec<(Instant, usize)>,
+    /// Whether no more of it is read.
+    ignored: bool,
 }
 
 impl Process {
@@ -53,6 +55,11 @@ impl Process {
             (arrived, line)
         };
         output.arrivals.iter().map(line).collect()
+    }
+
+    /// Stops reading what it writes, as a reader does that hangs.
+    pub fn stop_reading(&self) {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner).ignored = true;
     }
 
     /// Its number among the processes.
@@ -123,6 +130,12 @@ fn keep_lines(source: impl Read + Send + 'static, output: &Arc<Mutex<Output>>) {
             output.text.push('\n');
             let end = output.text.len();
             output.arrivals.push((Instant::now(), end));
+            if output.ignored {
+                drop(output);
+                loop {
+                    thread::park();
+                }
+            }
         }
     });
 }

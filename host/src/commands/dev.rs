@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::{
-    Exit, plugins, print,
+    Exit, log, plugins, print,
     serve::{Serving, WorkerArgs},
 };
 use crate::{config::StoreArgs, plugin::Plugin};
@@ -31,7 +31,7 @@ const BROKER: &str = "sqlite:.host/dev.sqlite";
 
 impl Dev {
     pub(super) fn execute(self) -> anyhow::Result<Exit> {
-        start_log();
+        let _log = log::start(tracing::Level::INFO);
         fs::create_dir_all(&self.plugins)
             .with_context(|| format!("cannot make the plugin folder {:?}", self.plugins))?;
         let store = self.store.clone().with_default_broker(BROKER);
@@ -72,15 +72,4 @@ impl Dev {
 fn example(plugin: &Plugin) -> Option<String> {
     let mut tasks = plugin.task_names().zip(plugin.program.functions());
     tasks.find_map(|(task, function)| Some(format!("{task} {}", function.signature().example()?.join(" "))))
-}
-
-/// A log for reading along: the time of day, no targets.
-fn start_log() {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(tracing::Level::INFO)
-        .with_target(false)
-        .log_internal_errors(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
 }

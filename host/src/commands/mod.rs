@@ -13,6 +13,7 @@ mod events;
 mod exit;
 mod health;
 mod inspect;
+mod log;
 mod plugins;
 mod print;
 mod purge;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    Exit, plugins, print,
+    Exit, log, plugins, print,
     serve::{Serving, WorkerArgs},
 };
 use crate::{
@@ -33,7 +33,7 @@ pub struct Worker {
 
 impl Worker {
     pub(super) fn execute(self) -> anyhow::Result<Exit> {
-        start_log(self.loglevel);
+        let _log = log::start(self.loglevel);
         let open = async |options| Ok(self.store.open(options).await?);
         let introduce = |serving: &Serving<'_>| self.print_banner(serving);
         let ready = |serving: &Serving<'_>| print::aside(format!("{} ready.", serving.node));
@@ -64,15 +64,4 @@ impl Worker {
         }
         print::line("");
     }
-}
-
-fn start_log(level: tracing::Level) {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(level)
-        .with_target(false)
-        // It would panic when nobody reads standard error any more.
-        .log_internal_errors(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
 }

@@ -1,6 +1,6 @@
 //! How a delivery ended: what is committed for it, and what the log says.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -135,7 +135,7 @@ impl End {
     }
 
     /// Says in the log how it ended, in Celery's words.
-    pub fn report(&self, settled: Option<Settled>) {
+    pub fn report(&self, settled: Option<&Settled>) {
         match settled {
             Some(Settled::Done) => {}
             Some(Settled::NotHeld) => tracing::warn!(
@@ -148,8 +148,7 @@ impl End {
                 tracing::warn!("the store was not reached before the shutdown; what follows is not stored")
             }
         }
-        let name = self.request().map(|request| format!("Task {}[{}]", request.task, request.id));
-        let name = name.unwrap_or_default();
+        let name = Name(self.request());
         match self {
             Self::Finished { outcome, wall, .. } => {
                 let seconds = wall.as_secs_f64();
@@ -193,6 +192,15 @@ impl End {
                 tracing::warn!("{name} is stopped: its message had gone to another worker")
             }
         }
+    }
+}
+
+/// A task as the log calls it; written only if it is logged.
+struct Name<'a>(Option<&'a Arc<Request>>);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |request| write!(f, "Task {}[{}]", request.task, request.id))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     panic::AssertUnwindSafe,
+    pin::pin,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -9,6 +10,7 @@ use std::{
 use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     Worker, chords, clock,
@@ -31,35 +33,60 @@ use crate::{
     task::{Disposition, Exception, Failure, Outcome, Request, State, TaskId, TaskName, decide},
 };
 
-/// Runs the task that a message asks for and settles the delivery. Every path through here ends in a settlement, but
+/// Runs the task that a message asks for and has the delivery settled. Every path through here ends in a settlement, but
 /// for messages that were given to another worker meanwhile.
 ///
 /// The slot is given back once the settlement is handed over, not before: when the store is slower than the guests, results do
-/// not pile up in memory.
-pub(super) async fn execute(worker: Arc<Worker>, delivery: Delivery, slot: OwnedSemaphorePermit) {
+/// not pile up in memory. `alive` lasts until the store has answered.
+pub(super) async fn execute(
+    worker: Arc<Worker>,
+    delivery: Delivery,
+    slot: OwnedSemaphorePermit,
+    alive: TaskTrackerToken,
+) {
     fail_point::reach("task:taken");
     let tag = delivery.tag.clone();
     let known = OnceLock::new();
-    let life = async {
-        let end = live(&worker, delivery, &known).await;
-        settlement(&worker, &tag, end, known.get())
-    };
-    let (settlement, end) = match AssertUnwindSafe(life).catch_unwind().await {
-        Ok(settled) => settled,
-        Err(_) => settlement(&worker, &tag, panicked(known.get()), known.get()),
+    let (settlement, end) = {
+        // Pinned, so that it is not moved: it is large.
+        let life = pin!(async {
+            let end = live(&worker, delivery, &known).await;
+            settlement(&worker, &tag, end, known.get())
+        });
+        match AssertUnwindSafe(life).catch_unwind().await {
+            Ok(settled) => settled,
+            Err(_) => settlement(&worker, &tag, panicked(known.get()), known.get()),
+        }
     };
     fail_point::reach("task:ended");
     // It has gone elsewhere already.
-    let Some(settlement) = settlement else { return end.report(Some(Settled::Done)) };
-    let answer = worker.settler.submit(settlement).await;
+    let Some(settlement) = settlement else { return end.report(Some(&Settled::Done)) };
+    let after = worker.clone();
+    let then = |settled| settled_as(after, tag, end, known.into_inner(), settled, alive);
+    worker.settler.submit(settlement, then).await;
     drop(slot);
-    let settled = answer.await.ok();
+}
+
+/// The store has answered: whoever watches is told how it ended.
+fn settled_as(
+    worker: Arc<Worker>,
+    tag: Tag,
+    end: End,
+    life: Option<Life>,
+    settled: Option<Settled>,
+    alive: TaskTrackerToken,
+) {
     fail_point::reach("task:settled");
-    if let Some(Settled::Refused(why)) = &settled {
-        give_up(&worker, &tag, &end, known.get(), why).await;
+    if let Some(Settled::Refused(why)) = settled {
+        tokio::spawn(async move {
+            give_up(&worker, &tag, &end, life.as_ref(), &why).await;
+            end.report(Some(&Settled::Refused(why)));
+            drop(alive);
+        });
+        return;
     }
-    worker.events.ended(&end, settled.as_ref(), known.get().and_then(|life| life.signal.get().copied()));
-    end.report(settled);
+    worker.events.ended(&end, settled.as_ref(), life.and_then(|life| life.signal.get().copied()));
+    end.report(settled.as_ref());
 }
 
 /// What is committed for an end: with all that comes after it.
@@ -73,8 +100,8 @@ fn settlement(worker: &Worker, tag: &Tag, end: End, life: Option<&Life>) -> (Opt
 async fn give_up(worker: &Worker, tag: &Tag, end: &End, life: Option<&Life>, why: &str) {
     for follow in [follow::refused(worker, life, why), Follow::default()] {
         let given_up = end.refused_by_store(tag.clone(), why, follow);
-        match worker.settler.submit(given_up).await.await {
-            Ok(Settled::Refused(_)) => {}
+        match worker.settler.settle(given_up).await {
+            Some(Settled::Refused(_)) => {}
             _ => return,
         }
     }
@@ -206,8 +233,10 @@ async fn run(
         outbox: life.outbox(),
     };
     // That it runs is told while it does, so that no task waits for it; and before its end can be told.
-    let run = async { tokio::join!(tell_started(worker, entry, request), work.run(call)).1 };
+    let run = pin!(async { tokio::join!(tell_started(worker, entry, request), work.run(call)).1 });
     tokio::select! {
+        // What ends at once needs no ear for the rest.
+        biased;
         run = run => Ok(run),
         stop = hold.stopped() => Err(match stop {
             Stop::Lost => End::Lost { request: request.clone() },

@@ -173,12 +173,12 @@ impl Worker {
         let (greeted, has_greeted) = oneshot::channel();
         let telling = worker.clone();
         let telling = tokio::spawn(essential(async move { events::tell(&telling, waiting).await }));
-        let services = worker.start_services(commits, greeted);
+        let services = worker.start_services(commits, &guests, greeted);
         // That nobody was there to be greeted is well as well.
         let _ = tokio::time::timeout(LONGEST_GREETING, has_greeted).await;
         worker.events.online(&worker);
         on_ready();
-        worker.take_and_run(guests).await;
+        worker.take_and_run(&guests).await;
         services.into_iter().for_each(|service| service.abort());
         worker.events.close();
         // A bug in it has been told already, and ended the process.
@@ -194,8 +194,8 @@ impl Worker {
     }
 
     /// Takes messages and runs them until a shutdown is requested and all that was taken has ended.
-    async fn take_and_run(self: &Arc<Self>, guests: Handle) {
-        let running = TaskTracker::new();
+    async fn take_and_run(self: &Arc<Self>, guests: &Handle) {
+        let lives = TaskTracker::new();
         let mut outage = Outage::new("take messages");
         while let Some(mut slots) = self.free_slots().await {
             fail_point::reach("take:before");
@@ -208,12 +208,19 @@ impl Worker {
                     if !self.learn_what_is_revoked(revision).await {
                         break;
                     }
+                    let is_alone = deliveries.len() == 1 && self.running.len() == 0;
                     for delivery in deliveries {
                         let slot =
                             slots.split(1).expect("no more messages are taken than there are free slots");
                         // A life is large; boxed where it begins, it is not moved again on its way to the scheduler.
-                        let life = Box::pin(execute::execute(self.clone(), delivery, slot));
-                        running.spawn_on(life, &guests);
+                        let mut life =
+                            Box::pin(execute::execute(self.clone(), delivery, slot, lives.token()));
+                        // One that comes when there is nothing else is begun here, for a tick at most: to wake another thread
+                        // takes longer than a short task does.
+                        let is_over = is_alone && life.as_mut().now_or_never().is_some();
+                        if !is_over {
+                            guests.spawn(life);
+                        }
                     }
                     drop(slots);
                     if !more {
@@ -230,8 +237,8 @@ impl Worker {
                 }
             }
         }
-        running.close();
-        running.wait().await;
+        lives.close();
+        lives.wait().await;
     }
 
     /// What was taken is not run before all is known that was revoked until then, however long the store is away. False
@@ -252,9 +259,10 @@ impl Worker {
     fn start_services(
         self: &Arc<Self>,
         commits: Commits,
+        guests: &Handle,
         greeted: oneshot::Sender<()>,
     ) -> [JoinHandle<()>; 9] {
-        let commits = commits.run(self.store.broker.clone(), self.shutdown.clone());
+        let commits = commits.run(self.store.broker.clone(), self.shutdown.clone(), guests.clone());
         let [beating, restoring, revoking, releasing, finishing, limiting, scaling, answering] =
             std::array::from_fn(|_| self.clone());
         [
@@ -298,6 +306,8 @@ async fn essential(service: impl Future<Output = ()>) {
         tracing::error!(
             "a bug in host: a part that the worker cannot be without has failed; the process ends"
         );
+        // So that this is in the log: it is written by another thread.
+        std::thread::sleep(Duration::from_millis(100));
         std::process::exit(1);
     }
 }

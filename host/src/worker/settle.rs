@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 
 use super::{Outage, Shutdown};
 use crate::{
@@ -29,7 +32,14 @@ pub(super) struct Commits {
     waiting: mpsc::Receiver<Waiting>,
 }
 
-type Waiting = (Settlement, oneshot::Sender<Settled>);
+/// A settlement, and what is to be done once it is known what became of it.
+struct Waiting {
+    settlement: Settlement,
+    then: Then,
+}
+
+/// Told what the store has answered, or nothing when a cold shutdown came first.
+type Then = Box<dyn FnOnce(Option<Settled>) + Send>;
 
 impl Settler {
     /// A settler and what drives it.
@@ -38,55 +48,77 @@ impl Settler {
         (Self { queue }, Commits { waiting })
     }
 
-    /// Hands over a settlement; waits while too many are waiting already. What comes back answers once the store has:
-    /// `Err` when a cold shutdown came first.
-    pub async fn submit(&self, settlement: Settlement) -> oneshot::Receiver<Settled> {
+    /// Hands over a settlement; waits while too many are waiting already. `then` is called where guests run, with what the store
+    /// has answered, or with nothing when a cold shutdown came first.
+    pub async fn submit(&self, settlement: Settlement, then: impl FnOnce(Option<Settled>) + Send + 'static) {
+        let waiting = Waiting { settlement, then: Box::new(then) };
+        if let Err(mpsc::error::SendError(waiting)) = self.queue.send(waiting).await {
+            (waiting.then)(None);
+        }
+    }
+
+    /// Hands over a settlement and waits for the answer.
+    pub async fn settle(&self, settlement: Settlement) -> Option<Settled> {
         let (answer, answered) = oneshot::channel();
-        // Nobody receives after a cold shutdown; then the answer never comes.
-        let _ = self.queue.send((settlement, answer)).await;
-        answered
+        // Whoever asked may have gone; the commit stands.
+        self.submit(settlement, |settled| drop(answer.send(settled))).await;
+        answered.await.ok().flatten()
     }
 }
 
 impl Commits {
-    /// Commits what is handed over, until there is no settler any more or a cold shutdown finds the store away.
-    pub async fn run(mut self, broker: Arc<dyn Broker>, shutdown: Shutdown) {
+    /// Commits what is handed over, until there is no settler any more or a cold shutdown finds the store away. What follows a
+    /// commit is done on `guests`: it writes to the log, for which nothing here may wait.
+    pub async fn run(mut self, broker: Arc<dyn Broker>, shutdown: Shutdown, guests: Handle) {
         let mut outage = Outage::new("store results");
-        while let Some(batch) = self.next_batch().await {
-            let (settlements, answers): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        while let Some((settlements, then)) = self.next_batch().await {
             fail_point::reach("settle:before");
             let settled = loop {
                 match broker.settle(&settlements).await {
                     Ok(settled) => break settled,
                     Err(error) if shutdown.is_cold() => {
                         tracing::error!(%error, "what is not stored is left for another worker to restore");
-                        return;
+                        then.into_iter().for_each(|then| then(None));
+                        return self.give_up();
                     }
                     Err(error) => outage.wait(&error, &shutdown).await,
                 }
             };
             outage.over();
             fail_point::reach("settle:after");
-            for (answer, settled) in answers.into_iter().zip(settled) {
-                // Whoever asked may have gone; the commit stands.
-                let _ = answer.send(settled);
-            }
+            guests.spawn(async move {
+                then.into_iter().zip(settled).for_each(|(then, settled)| then(Some(settled)));
+            });
+        }
+    }
+
+    /// Nothing more is committed.
+    fn give_up(&mut self) {
+        self.waiting.close();
+        while let Ok(waiting) = self.waiting.try_recv() {
+            (waiting.then)(None);
         }
     }
 
     /// Waits for a settlement and adds what else is there.
-    async fn next_batch(&mut self) -> Option<Vec<Waiting>> {
-        let size = |(settlement, _): &Waiting| {
+    async fn next_batch(&mut self) -> Option<(Vec<Settlement>, Vec<Then>)> {
+        let size = |settlement: &Settlement| {
             settlement.results.iter().map(|result| result.meta.len()).sum::<usize>()
         };
-        let first = self.waiting.recv().await?;
-        let mut bytes = size(&first);
-        let mut batch = vec![first];
-        while batch.len() < MOST_AT_ONCE && bytes < LARGEST_AT_ONCE {
-            let Ok(next) = self.waiting.try_recv() else { break };
-            bytes += size(&next);
-            batch.push(next);
+        let mut next = self.waiting.recv().await?;
+        let (mut settlements, mut then, mut bytes) = (Vec::new(), Vec::new(), 0);
+        loop {
+            bytes += size(&next.settlement);
+            settlements.push(next.settlement);
+            then.push(next.then);
+            if settlements.len() >= MOST_AT_ONCE || bytes >= LARGEST_AT_ONCE {
+                break;
+            }
+            match self.waiting.try_recv() {
+                Ok(waiting) => next = waiting,
+                Err(_) => break,
+            }
         }
-        Some(batch)
+        Some((settlements, then))
     }
 }
