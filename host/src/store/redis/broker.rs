@@ -11,10 +11,11 @@ use super::{
     ending::{Ending, Then, With},
     keys, record, script, tag,
     tag::OwnTag,
+    taken::Answer,
 };
 use crate::{
     fail_point,
-    store::{Broker, Delivery, Publication, Report, Scheduled, Settled, Settlement, StoreError, Tag, Taken},
+    store::{Broker, Publication, Report, Scheduled, Settled, Settlement, StoreError, Tag, Taken},
     task::{QueueName, TaskName},
 };
 
@@ -75,10 +76,11 @@ impl Broker for Redis {
             .arg(millis(FIRST_LEASE));
         // As in Kombu the priority comes first and the queues take turns within it.
         let (front, back) = queues.split_at(self.turn.fetch_add(1, Ordering::Relaxed) % queues.len());
-        for step in keys::PRIORITY_STEPS {
-            for queue in back.iter().chain(front) {
-                call =
-                    call.key(keys::list(queue, step)).arg(tag::suffix(step, queue)).arg(record::tail(queue));
+        let lists = |step| back.iter().chain(front).map(move |queue| (queue, tag::suffix(step, queue)));
+        let lists: Vec<_> = keys::PRIORITY_STEPS.into_iter().flat_map(lists).collect();
+        for (step, lists) in keys::PRIORITY_STEPS.into_iter().zip(lists.chunks(queues.len())) {
+            for (queue, suffix) in lists {
+                call = call.key(keys::list(queue, step)).arg(suffix).arg(record::tail(queue));
             }
         }
         let due = script::DUE.call().key(keys::DELAYED).key(keys::DELAYED_MESSAGES);
@@ -88,14 +90,12 @@ impl Broker for Redis {
             (answers.next().unwrap_or(redis::Value::Nil), answers.next().unwrap_or(redis::Value::Nil));
         fail_point::reach("take:answered");
         self.next_due.store(self.takes.read(next_due)?, Ordering::Relaxed);
-        let mut taken = self.takes.read::<Vec<Vec<u8>>>(taken)?.into_iter();
-        let revision =
-            taken.next().and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok()).unwrap_or(0);
-        let now = taken.next().and_then(|text| unix_time(&text)).unwrap_or_else(Timestamp::now);
-        let more = taken.next().is_some_and(|more| more == b"1");
-        let deliveries = deliveries(taken);
+        let taken = self.takes.read::<[Vec<u8>; 6]>(taken)?;
+        let taken = Answer::of(&taken).ok_or_else(|| self.takes.refusal("it cannot take".to_owned()))?;
+        let deliveries = taken.deliveries(&tag::prefix(&self.owner), numbers.first(), &lists);
         numbers.keep(deliveries.iter().map(|delivery| delivery.tag.clone()));
         fail_point::reach("take:kept");
+        let Answer { revision, now, more, .. } = taken;
         Ok(Taken { deliveries, more, revision, now })
     }
 
@@ -284,22 +284,4 @@ fn queue_of_tasks(member: &[u8]) -> Option<QueueName> {
     let (_, queue) = keys::parse_binding(std::str::from_utf8(member).ok()?)?;
     let for_workers = queue.ends_with(".pidbox") || queue.starts_with("celeryev");
     QueueName::new(queue).ok().filter(|_| !for_workers)
-}
-
-/// A time as the script writes it: `1764000000.000000`.
-fn unix_time(text: &[u8]) -> Option<Timestamp> {
-    let (seconds, micros) = std::str::from_utf8(text).ok()?.split_once('.')?;
-    Timestamp::new(seconds.parse().ok()?, micros.parse::<i32>().ok()? * 1_000).ok()
-}
-
-/// The deliveries in a take's answer: tag, message, tag, message.
-fn deliveries(mut answer: impl Iterator<Item = Vec<u8>>) -> Vec<Delivery> {
-    let mut deliveries = Vec::new();
-    while let (Some(tag), Some(message)) = (answer.next(), answer.next()) {
-        let parsed =
-            std::str::from_utf8(&tag).ok().and_then(OwnTag::parse).expect("the script made this tag");
-        let tag = Tag(parsed.text.into());
-        deliveries.push(Delivery { tag, queue: parsed.queue, message: Bytes::from(message) });
-    }
-    deliveries
 }

@@ -3,8 +3,9 @@
 //! # Layout
 //!
 //! - `address`: URLs. `connection`: a connection that comes back. `script`: the Lua scripts. `keys`: every key.
-//! - `broker`: taking, publishing, looking. `settle`, `ending`: how deliveries end. `put_back`: how they come back into their
-//!   lists. `restore`: what happens to those of the dead. `parking`: messages that wait for a plugin.
+//! - `broker`: taking, publishing, looking. `taken`: what a take answers. `settle`, `ending`: how deliveries end. `put_back`:
+//!   how they come back into their lists. `restore`: what happens to those of the dead. `parking`: messages that wait for a
+//!   plugin.
 //! - `rate_limits`: messages that wait for their task's turn.
 //! - `chords`: chords that are complete. `dead_letters`: messages that were given up. `revocations`: tasks that must not run.
 //! - `tag`, `record`, `custody`: how a delivery is named, recorded, and kept track of.
@@ -57,6 +58,7 @@ mod revocations;
 mod script;
 mod settle;
 mod tag;
+mod taken;
 #[cfg(test)]
 mod tests;
 

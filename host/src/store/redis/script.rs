@@ -75,8 +75,8 @@ pub struct Script {
 /// cluster, where that is not allowed, cannot be used anyway, for the keys of Kombu lie on different nodes.
 pub struct Call {
     script: &'static Script,
-    keys: Vec<Vec<u8>>,
-    args: Vec<Vec<u8>>,
+    keys: Cmd,
+    args: Cmd,
 }
 
 impl Script {
@@ -86,20 +86,20 @@ impl Script {
 
     /// A call without keys and arguments yet.
     pub fn call(&'static self) -> Call {
-        Call { script: self, keys: Vec::new(), args: Vec::new() }
+        Call { script: self, keys: Cmd::new(), args: Cmd::new() }
     }
 }
 
 impl Call {
     /// Adds a key.
     pub fn key(mut self, key: impl ToRedisArgs) -> Self {
-        key.write_redis_args(&mut self.keys);
+        self.keys.arg(key);
         self
     }
 
     /// Adds an argument.
     pub fn arg(mut self, arg: impl ToRedisArgs) -> Self {
-        arg.write_redis_args(&mut self.args);
+        self.args.arg(arg);
         self
     }
 
@@ -115,7 +115,12 @@ impl Call {
 
     fn command(&self, name: &str, script: &str) -> Cmd {
         let mut command = redis::cmd(name);
-        command.arg(script).arg(self.keys.len()).arg(&self.keys).arg(&self.args);
+        command.arg(script).arg(self.keys.args_iter().count());
+        for arg in self.keys.args_iter().chain(self.args.args_iter()) {
+            if let redis::Arg::Simple(bytes) = arg {
+                command.arg(bytes);
+            }
+        }
         command
     }
 }

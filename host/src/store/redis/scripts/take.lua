@@ -1,7 +1,8 @@
 -- Takes messages and records each as held, in one step: a message is always in its list or in the record.
 -- KEYS: unacked, unacked_index, the owner's heartbeat, revision of what is revoked, then the lists, the most urgent first
 -- ARGV: tag prefix, first number, most messages, most bytes, first lease in ms, then for each list: tag suffix, record tail
--- Answer: the revision, the time, whether there may be more, then tag, message, tag, message, ...
+-- Answer: the revision, the time, whether there may be more, from which lists how many messages came (number of a list, count,
+-- ...), how long each is, and all of them as one text. What has numbers from the first one on needs no tags in the answer.
 local unacked, index, heartbeat = KEYS[1], KEYS[2], KEYS[3]
 local prefix, number, most, room, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 
@@ -11,7 +12,8 @@ local MOST_AT_ONCE = 100
 local time = redis.call('TIME')
 local now = string.format('%d.%06d', time[1], time[2])
 -- Here as well Redis tells this client when what was read changes.
-local taken, trouble = { redis.call('GET', KEYS[4]) or '0', now, '1' }, nil
+local revision = redis.call('GET', KEYS[4]) or '0'
+local lists, lengths, taken, trouble = {}, {}, {}, nil
 
 local function failed(answer)
   return type(answer) == 'table' and answer.err
@@ -45,21 +47,23 @@ for i = 5, #KEYS do
       for n = #messages, 1, -1 do redis.call('RPUSH', list, messages[n]) end
       return recorded
     end
-    for n, tag in ipairs(tags) do taken[#taken + 1], taken[#taken + 2] = tag, messages[n] end
+    lists[#lists + 1], lists[#lists + 2] = i - 4, #messages
+    for _, message in ipairs(messages) do lengths[#lengths + 1], taken[#taken + 1] = #message, message end
     if #messages < at_once then break end
     at_once = math.max(1, math.min(4 * at_once, MOST_AT_ONCE, math.floor(room / largest)))
   end
 end
 
-if #taken > 3 then
+if #taken > 0 then
   -- Who takes lives, even before its first heartbeat.
   redis.call('SET', heartbeat, now, 'NX', 'PX', lease)
 elseif trouble then
   return trouble
 end
+local more = '1'
 if most > 0 and room > 0 then
   -- All lists are empty. Reading them last makes Redis tell this client when one of them changes.
   redis.call('EXISTS', unpack(KEYS, 5))
-  taken[3] = '0'
+  more = '0'
 end
-return taken
+return { revision, now, more, table.concat(lists, ' '), table.concat(lengths, ' '), table.concat(taken) }
