@@ -19,8 +19,10 @@ use crate::task::{Asked, Request};
 
 /// The state of one run's store.
 pub(super) struct Guest {
-    /// Serves components too: it holds the context that both generations of WASI work on.
-    pub(super) wasi: WasiP1Ctx,
+    /// Made when the guest first calls it, which many never do. Serves components too: it holds the context that both
+    /// generations of WASI work on.
+    wasi: Option<Box<WasiP1Ctx>>,
+    stdio: Stdio,
     pub(super) limiter: Limiter,
     pub(super) request: Arc<Request>,
     pub(super) progress: ProgressSink,
@@ -34,6 +36,7 @@ pub(super) struct Guest {
 }
 
 /// What a program reads and where its output goes.
+#[derive(Clone)]
 pub(super) struct Stdio {
     /// All of standard input.
     pub(super) stdin: bytes::Bytes,
@@ -54,7 +57,8 @@ impl Guest {
         stdio: Stdio,
     ) -> Store<Self> {
         let guest = Self {
-            wasi: wasi::context(call.request.task.as_str(), stdio),
+            wasi: None,
+            stdio,
             limiter: Limiter::new(options.memory),
             request: call.request,
             progress: call.progress,
@@ -75,9 +79,16 @@ impl Guest {
     }
 }
 
+impl Guest {
+    pub(super) fn wasi(&mut self) -> &mut WasiP1Ctx {
+        let context = || Box::new(wasi::context(self.request.task.as_str(), self.stdio.clone()));
+        self.wasi.get_or_insert_with(context)
+    }
+}
+
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        self.wasi.ctx()
+        self.wasi().ctx()
     }
 }
 

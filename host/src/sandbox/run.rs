@@ -5,7 +5,7 @@
 
 use std::{
     future::Future,
-    pin::pin,
+    pin::{Pin, pin},
     time::{Duration, Instant},
 };
 
@@ -101,7 +101,9 @@ impl Loaded {
         let mut cpu = Duration::ZERO;
         let mut store = Guest::store(&self.sandbox.engine, options, call, deadlines, listens.clone(), stdio);
         let ended = {
-            let execution = metered(self.execute(function, &mut store, &arguments), &mut cpu);
+            // Pinned here, so that they are not moved on: they are large.
+            let execution = pin!(self.execute(function, &mut store, &arguments));
+            let execution = pin!(metered(execution, &mut cpu));
             limited(execution, deadlines, &listens).await
         };
         let (peak_memory, refused) = (store.data().limiter.memory(), store.data().limiter.refused());
@@ -260,11 +262,10 @@ fn seconds(duration: Duration) -> Value {
 /// Awaits `run` until its limits. At the soft limit it ends too, unless it has shown by asking that it will
 /// end itself.
 async fn limited<T>(
-    run: impl Future<Output = T>,
+    mut run: Pin<&mut impl Future<Output = T>>,
     deadlines: Deadlines,
     listens: &Listens,
 ) -> Result<T, Exceeded> {
-    let mut run = pin!(run);
     if let Some(soft) = deadlines.soft {
         match timeout_at(soft, &mut run).await {
             Ok(ended) => return Ok(ended),
@@ -276,8 +277,7 @@ async fn limited<T>(
 }
 
 /// Adds the time spent inside of `run`'s polls to `cpu`; between them it waits.
-async fn metered<T>(run: impl Future<Output = T>, cpu: &mut Duration) -> T {
-    let mut run = pin!(run);
+async fn metered<T>(mut run: Pin<&mut impl Future<Output = T>>, cpu: &mut Duration) -> T {
     std::future::poll_fn(|context| {
         let started = Instant::now();
         let polled = run.as_mut().poll(context);

@@ -38,7 +38,7 @@ impl Linkers {
         p2::add_to_linker_async(&mut component)?;
         imports::add_to_linker(&mut component)?;
         let mut module = wasmtime::Linker::new(engine);
-        p1::add_to_linker_async(&mut module, |guest: &mut Guest| &mut guest.wasi)?;
+        p1::add_to_linker_async(&mut module, |guest: &mut Guest| guest.wasi())?;
         Ok(Self { component, module })
     }
 }
