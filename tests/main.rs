@@ -18,6 +18,7 @@
 //! - [`plugins`]: plugins come, change and go while the worker runs.
 //! - [`rate_limits`]: tasks that may not be run as often as they are called.
 //! - [`retries`]: tasks that fail for now, and how often they may.
+//! - [`processes`]: a worker of several processes, which live and end together.
 //! - [`shutdown`]: what a worker does with its tasks when it is asked to end.
 //! - [`sending`]: tasks that send others, or hand their place to another.
 //! - [`revoking`]: revoked tasks do not run, whoever was there to hear of it.
@@ -71,6 +72,8 @@ mod memory;
 mod parking;
 #[cfg(test)]
 mod plugins;
+#[cfg(test)]
+mod processes;
 #[cfg(test)]
 mod rate_limits;
 #[cfg(test)]

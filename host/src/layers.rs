@@ -23,7 +23,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("wasmtime_wasi", &["sandbox/"]),
     ("redis", &["store/redis/"]),
     ("rusqlite", &["store/sqlite/"]),
-    ("rustix", &["fail_point.rs", "sandbox/code_cache.rs", "store/sqlite/"]),
+    ("rustix", &["commands/processes.rs", "fail_point.rs", "sandbox/code_cache.rs", "store/sqlite/"]),
     ("toml", &["plugin/"]),
     ("ratatui", &["commands/top/"]),
     ("crossterm", &["commands/top/"]),

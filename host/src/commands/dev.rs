@@ -31,7 +31,7 @@ const BROKER: &str = "sqlite:.host/dev.sqlite";
 
 impl Dev {
     pub(super) fn execute(self) -> anyhow::Result<Exit> {
-        let _log = log::start(tracing::Level::INFO);
+        let (voice, _log) = log::start(tracing::Level::INFO);
         fs::create_dir_all(&self.plugins)
             .with_context(|| format!("cannot make the plugin folder {:?}", self.plugins))?;
         let store = self.store.clone().with_default_broker(BROKER);
@@ -42,7 +42,7 @@ impl Dev {
             Ok(store.open(options).await?)
         };
         let ready = |serving: &Serving<'_>| self.print_how_to_call(serving, &store);
-        self.worker.serve(&self.plugins, open, |_| (), ready)?;
+        self.worker.serve(&voice, &self.plugins, open, |_| (), ready)?;
         Ok(Exit::Success)
     }
 

@@ -16,6 +16,7 @@ mod inspect;
 mod log;
 mod plugins;
 mod print;
+mod processes;
 mod purge;
 mod queues;
 mod result;

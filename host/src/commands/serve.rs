@@ -12,7 +12,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::runtime;
 
-use super::print;
+use super::log::Voice;
 use crate::{
     config,
     plugin::{self, Change, Folder, Plugin},
@@ -122,6 +122,7 @@ impl WorkerArgs {
     /// end. `introduce` is called when all parts are ready, `on_ready` when it takes messages.
     pub fn serve(
         &self,
+        voice: &Voice,
         plugins: &Path,
         open: impl AsyncFnOnce(store::Options) -> anyhow::Result<Store>,
         introduce: impl FnOnce(&Serving<'_>),
@@ -150,8 +151,14 @@ impl WorkerArgs {
             let store = open(self.store_options()).await.context("cannot start")?;
             let serving = Serving { args: self, node, store, cores, loaded };
             introduce(&serving);
+            if !Sandbox::pagemap_scan_available() {
+                tracing::warn!(
+                    "this kernel has no PAGEMAP_SCAN (it came with Linux 6.7), so a task costs several times as much"
+                );
+            }
             let shutdown = Shutdown::default();
-            shutdown.on_signals(|what| print::aside(format!("worker: {what}")))?;
+            let signalled = voice.clone();
+            shutdown.on_signals(move |what| signalled.say(format!("worker: {what}")))?;
             plugin::follow(folder, report);
             let options = self.worker_options(&serving.node);
             let (store, guests) = (serving.store.clone(), guests.handle().clone());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    Exit, log, plugins, print,
+    Exit, log, plugins, print, processes,
     serve::{Serving, WorkerArgs},
 };
 use crate::{
@@ -27,17 +27,38 @@ pub struct Worker {
     #[arg(short, long, value_name = "LEVEL", default_value = "WARNING", value_parser = config::log_level)]
     loglevel: tracing::Level,
 
+    /// How many processes the worker has, each with tasks and memory of its own and a name of its own, as celery-1@box; more
+    /// than one helps guests that are interpreters
+    #[arg(long, value_name = "N", default_value = "1", value_parser = processes)]
+    processes: usize,
+
+    /// The process that started this one, and with which it ends
+    #[arg(long, hide = true)]
+    supervisor: Option<i32>,
+
     #[command(flatten)]
     worker: WorkerArgs,
 }
 
+/// More are a mistake, or need more than one machine.
+const MOST_PROCESSES: usize = 256;
+
+fn processes(text: &str) -> Result<usize, String> {
+    let value = text.parse::<usize>().ok().filter(|value| (1..=MOST_PROCESSES).contains(value));
+    value.ok_or_else(|| format!("a number from 1 to {MOST_PROCESSES} is needed"))
+}
+
 impl Worker {
     pub(super) fn execute(self) -> anyhow::Result<Exit> {
-        let _log = log::start(self.loglevel);
+        let (voice, _log) = log::start(self.loglevel);
+        if self.processes > 1 {
+            return processes::supervise(self.processes, &self.worker.hostname, &voice);
+        }
+        self.supervisor.map_or(Ok(()), processes::end_with)?;
         let open = async |options| Ok(self.store.open(options).await?);
         let introduce = |serving: &Serving<'_>| self.print_banner(serving);
-        let ready = |serving: &Serving<'_>| print::aside(format!("{} ready.", serving.node));
-        self.worker.serve(&self.plugins, open, introduce, ready)?;
+        let ready = |serving: &Serving<'_>| voice.say(format!("{} ready.", serving.node));
+        self.worker.serve(&voice, &self.plugins, open, introduce, ready)?;
         Ok(Exit::Success)
     }
 
