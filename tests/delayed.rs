@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::support::{eventually, Answer, PATIENCE, Task, TestHost, TestRedis, guests};
+use crate::support::{Answer, PATIENCE, Task, TestHost, TestRedis, eventually, guests};
 
 const USUAL: usize = 20_000;
 

@@ -42,6 +42,21 @@ fn every_type_of_value_travels_both_ways() {
 }
 
 #[test]
+fn what_a_guest_computes_is_right() {
+    let redis = TestRedis::start();
+    let _host = TestHost::start(&redis, &[("compute", guests::COMPUTE)]);
+    for (task, args, expected) in [
+        // From Python's hashlib.
+        ("sha256", json!([1]), json!("2edc986847e209b4016e141a6dc8716d3207350f416969382d431539bf292e4a")),
+        ("fib", json!([20]), json!(6765)),
+        ("halve", json!([0]), json!(0)),
+    ] {
+        let answer = redis.run(&format!("compute.{task}"), args).to_string();
+        assert_eq!(answer, format!("SUCCESS {expected}"));
+    }
+}
+
+#[test]
 fn a_function_can_take_whatever_it_is_called_with() {
     let redis = TestRedis::start();
     let _host = TestHost::start(&redis, &[("echo", guests::ECHO)]);

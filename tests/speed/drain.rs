@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::{
     bare,
+    bullmq::BullMq,
     celery::Prefork,
     measure::{cpu, median, medians, time},
     support::{Task, TestHost, TestRedis, guests},
@@ -35,27 +36,34 @@ pub fn lines(rounds: usize) -> Vec<Line> {
     let bare_redis = TestRedis::start();
     let mut by_bare = || rate(&bare_redis, COUNT, || bare::drain(&bare_redis, COUNT));
     let celery_redis = TestRedis::start();
-    let celery = Prefork::start(&celery_redis);
-    let mut lines = Vec::new();
+    let celery = Prefork::start(&celery_redis).inspect(|_| warm_up(&celery_redis));
+    let celery_cpu = RefCell::new(Vec::new());
+    let mut by_celery = || {
+        let Some(celery) = &celery else { return f64::NAN };
+        let (rate, [cost]) = rate_and_costs(&celery_redis, COUNT_OF_CELERY, [celery.pid()]);
+        celery_cpu.borrow_mut().push(cost);
+        rate
+    };
+    let bullmq = BullMq::find();
+    let mut by_bullmq = || bullmq.as_ref().map_or(f64::NAN, |bullmq| bullmq.rate(COUNT));
+
+    let [host, bare, celery, bullmq] =
+        medians(rounds, [&mut by_host, &mut by_bare, &mut by_celery, &mut by_bullmq]);
     let what = format!("drain of {COUNT} divides");
-    if let Some(celery) = &celery {
-        warm_up(&celery_redis);
-        let celery_cpu = RefCell::new(Vec::new());
-        let mut by_celery = || {
-            let (rate, [cost]) = rate_and_costs(&celery_redis, COUNT_OF_CELERY, [celery.pid()]);
-            celery_cpu.borrow_mut().push(cost);
-            rate
-        };
-        let [host, bare, celery] = medians(rounds, [&mut by_host, &mut by_bare, &mut by_celery]);
-        lines.push(Line::at_least(&what, [host, celery], "/s", "Celery 5.4 prefork -c 2", 45.0));
-        lines.push(Line::at_least(&what, [host, bare], "/s", "bare loop", 0.4));
+    let peers = [
+        (bare, "bare loop", 0.4),
+        (celery, "Celery 5.4 prefork -c 2", 45.0),
+        (bullmq, "BullMQ, no sandbox", 2.5),
+    ];
+    let installed = peers.into_iter().filter(|(rate, ..)| !rate.is_nan());
+    let mut lines: Vec<_> = installed
+        .map(|(rate, peer, target)| Line::at_least(&what, [host, rate], "/s", peer, target))
+        .collect();
+    lines.push(Line::at_most("processor time of a task then", median(host_cpu.into_inner()), "us", 25.0));
+    if !celery.is_nan() {
         let celery_cpu = median(celery_cpu.into_inner());
         lines.push(Line::told("processor time of a task in Celery", celery_cpu, "us"));
-    } else {
-        let [host, bare] = medians(rounds, [&mut by_host, &mut by_bare]);
-        lines.push(Line::at_least(&what, [host, bare], "/s", "bare loop", 0.4));
     }
-    lines.push(Line::at_most("processor time of a task then", median(host_cpu.into_inner()), "us", 25.0));
     lines
 }
 

@@ -5,15 +5,16 @@
 //! named.
 //!
 //! - [`drain`]: how fast a full queue is emptied, and what a task costs then.
-//! - [`stages`]: where its time goes.
+//! - [`stages`]: where its time goes, and how many instructions that is.
 //! - [`latency`]: how long one task takes when there is nothing else, and when there is half of what could be.
-//! - [`sandbox`]: what the walls around a function cost.
+//! - [`sandbox`]: what the walls around a function cost, and what [`work`] within them does.
+//! - [`interpreter`]: what a task costs that is written in Python.
 //! - [`crowd`]: many tasks at once, and short ones beside long ones.
 //! - [`startup`]: from nothing to the first result, and what a worker costs that has nothing to do.
 //! - [`fleet`]: several workers, many queues.
 //! - [`growth`]: whether a task costs the same when there is much more of everything.
 //!
-//! What `host` is compared with: [`bare`], a loop without a sandbox, and [`celery`], if it is installed.
+//! What `host` is compared with: [`bare`], a loop without a sandbox, and [`celery`] and [`bullmq`], if they are installed.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the table is what this prints")]
 
@@ -22,11 +23,13 @@ use std::{env, process::ExitCode};
 use table::Line;
 
 mod bare;
+mod bullmq;
 mod celery;
 mod crowd;
 mod drain;
 mod fleet;
 mod growth;
+mod interpreter;
 mod latency;
 mod measure;
 mod sandbox;
@@ -36,6 +39,7 @@ mod startup;
 #[expect(dead_code, unused_imports, reason = "the end-to-end tests use the rest")]
 mod support;
 mod table;
+mod work;
 
 /// Measures for so many rounds. One measurement can give several lines.
 type Measure = fn(rounds: usize) -> Vec<Line>;
@@ -44,7 +48,10 @@ type Measure = fn(rounds: usize) -> Vec<Line>;
 const MEASUREMENTS: &[(&str, Measure)] = &[
     ("drain", drain::lines),
     ("stages", stages::lines),
+    ("instructions", stages::instructions),
     ("sandbox", sandbox::lines),
+    ("compute", sandbox::compute),
+    ("interpreter", interpreter::lines),
     ("idle", latency::idle),
     ("open-loop", latency::open_loop),
     ("sleepers", crowd::sleepers),
@@ -77,6 +84,11 @@ fn main() -> ExitCode {
                 Some(number) => rounds = number,
                 None => return wrong("--rounds needs a number above 0"),
             },
+            "--go-through" => {
+                let (stage, times) = (arguments.next(), arguments.next().and_then(|text| text.parse().ok()));
+                stages::go_through(&stage.unwrap_or_default(), times.unwrap_or(0));
+                return ExitCode::SUCCESS;
+            }
             flag if flag.starts_with('-') => return wrong(&format!("{flag} is not known here")),
             _ => wanted.push(argument),
         }

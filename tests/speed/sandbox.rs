@@ -8,7 +8,7 @@ use std::{
 
 use host::{
     protocol::message::{self, MessageLimits},
-    sandbox::{Call, Options, Outbox, Program, Sandbox, TimeLimits},
+    sandbox::{Call, Options, Outbox, Program, Run, Sandbox, TimeLimits},
     task::{Outcome, Request, SharedJson},
 };
 use serde_json::json;
@@ -18,6 +18,7 @@ use crate::{
     measure::{median, percentile},
     support::{Task, guests},
     table::Line,
+    work,
 };
 
 const CALLS: usize = 20_000;
@@ -28,16 +29,7 @@ pub fn lines(rounds: usize) -> Vec<Line> {
     let (one, two) = (runtime(1), runtime(2));
     let (mut sandboxed, mut native, mut rates) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
     for _ in 0..rounds {
-        let times = one.block_on(async {
-            let mut times = Vec::with_capacity(CALLS);
-            for _ in 0..CALLS {
-                let begin = Instant::now();
-                let run = program.run(0, call(&request)).await;
-                times.push(begin.elapsed().as_secs_f64() * 1e6);
-                assert!(matches!(run.outcome, Outcome::Success(_)), "{:?}", run.outcome);
-            }
-            times
-        });
+        let times = one.block_on(times(CALLS, || program.run(0, call(&request))));
         sandboxed.push(percentile(times, 50));
         native.push(of_native(request.args.get()));
         for (rates, (runtime, threads)) in rates.iter_mut().zip([(&one, 1), (&two, 2)]) {
@@ -50,6 +42,48 @@ pub fn lines(rounds: usize) -> Vec<Line> {
         Line::at_most("sandbox around a divide, beyond the native function, p50", beyond, "us", 12.0),
         Line::at_least("sandboxed calls on two threads", [together, alone], "/s", "on one thread", 1.5),
     ]
+}
+
+/// How many microseconds each of so many runs takes.
+pub async fn times<F: Future<Output = Run>>(count: usize, run: impl Fn() -> F) -> Vec<f64> {
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let begin = Instant::now();
+        let run = run().await;
+        times.push(begin.elapsed().as_secs_f64() * 1e6);
+        assert!(matches!(run.outcome, Outcome::Success(_)), "{:?}", run.outcome);
+    }
+    times
+}
+
+/// A function that computes, in the sandbox beside the same one outside.
+pub fn compute(rounds: usize) -> Vec<Line> {
+    let (program, runtime) = (load(guests::COMPUTE), runtime(1));
+    let halved = |side: u32| work::halve(&work::image(side as usize), side as usize);
+    let sum = |bytes: Vec<u8>| bytes.into_iter().map(u64::from).sum::<u64>();
+    let native: [(&str, u32, &dyn Fn(u32) -> serde_json::Value); 3] = [
+        ("sha256", 1024, &|kibibytes| json!(work::sha256(&vec![0x61; kibibytes as usize * 1024]))),
+        ("fib", 30, &|n| json!(work::fib(n))),
+        ("halve", 512, &|side| json!(sum(halved(side)))),
+    ];
+    let line = |(name, argument, native): (&str, u32, &dyn Fn(u32) -> serde_json::Value)| {
+        let function = program.functions().iter().position(|function| function.name() == name);
+        let (function, request) = (function.expect("the guest has it"), request(name, json!([argument])));
+        let (mut inside, mut outside) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let begin = Instant::now();
+            let run = runtime.block_on(program.run(function, call(&request)));
+            inside.push(begin.elapsed().as_secs_f64() * 1e3);
+            let begin = Instant::now();
+            let expected = native(black_box(argument));
+            outside.push(begin.elapsed().as_secs_f64() * 1e3);
+            let Outcome::Success(result) = run.outcome else { panic!("{name}: {:?}", run.outcome) };
+            assert_eq!(result.get(), expected.to_string(), "{name}");
+        }
+        let what = format!("a task that computes: {name}({argument})");
+        Line::at_most_times(&what, [median(inside), median(outside)], "ms", "native Rust", 1.5)
+    };
+    native.map(line).into()
 }
 
 /// Calls a second on so many threads.
@@ -94,7 +128,7 @@ pub fn runtime(threads: usize) -> Runtime {
     builder.build().expect("there are threads")
 }
 
-fn request(task: &str, args: serde_json::Value) -> Arc<Request> {
+pub fn request(task: &str, args: serde_json::Value) -> Arc<Request> {
     let message = Task::new(task, args).message();
     Arc::new(message::decode(message.as_bytes(), &MessageLimits::default()).expect("it is a message"))
 }
