@@ -56,17 +56,20 @@ pub async fn times<F: Future<Output = Run>>(count: usize, run: impl Fn() -> F) -
     times
 }
 
+/// A function's name, its argument, and what it does outside of the sandbox.
+type Native<'a> = (&'a str, u32, &'a dyn Fn(u32) -> serde_json::Value);
+
 /// A function that computes, in the sandbox beside the same one outside.
 pub fn compute(rounds: usize) -> Vec<Line> {
     let (program, runtime) = (load(guests::COMPUTE), runtime(1));
     let halved = |side: u32| work::halve(&work::image(side as usize), side as usize);
     let sum = |bytes: Vec<u8>| bytes.into_iter().map(u64::from).sum::<u64>();
-    let native: [(&str, u32, &dyn Fn(u32) -> serde_json::Value); 3] = [
+    let native: [Native<'_>; 3] = [
         ("sha256", 1024, &|kibibytes| json!(work::sha256(&vec![0x61; kibibytes as usize * 1024]))),
         ("fib", 30, &|n| json!(work::fib(n))),
         ("halve", 512, &|side| json!(sum(halved(side)))),
     ];
-    let line = |(name, argument, native): (&str, u32, &dyn Fn(u32) -> serde_json::Value)| {
+    let line = |(name, argument, native): Native<'_>| {
         let function = program.functions().iter().position(|function| function.name() == name);
         let (function, request) = (function.expect("the guest has it"), request(name, json!([argument])));
         let (mut inside, mut outside) = (Vec::new(), Vec::new());
@@ -117,7 +120,11 @@ fn of_native(args: &str) -> f64 {
 }
 
 pub fn load(path: &str) -> Program {
-    let sandbox = Sandbox::new(Options::default()).expect("the machine can run it");
+    load_with(path, Options::default())
+}
+
+pub fn load_with(path: &str, options: Options) -> Program {
+    let sandbox = Sandbox::new(options).expect("the machine can run it");
     sandbox.load("app.wasm", &std::fs::read(path).expect("the guest is built")).expect("it is a plugin")
 }
 
