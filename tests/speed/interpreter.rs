@@ -24,7 +24,8 @@ pub fn lines(rounds: usize) -> Vec<Line> {
     };
     let (program, runtime, request) =
         (sandbox::load(file), sandbox::runtime(1), request("app.divide", json!([1, 2])));
-    let times = runtime.block_on(sandbox::times(200 * rounds, || program.run(0, call(&request))));
+    let divide = sandbox::function(&program, "divide");
+    let times = runtime.block_on(sandbox::times(200 * rounds, || program.run(divide, call(&request))));
 
     let start = |processes| {
         let redis = TestRedis::start();

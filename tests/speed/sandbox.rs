@@ -70,8 +70,7 @@ pub fn compute(rounds: usize) -> Vec<Line> {
         ("halve", 512, &|side| json!(sum(halved(side)))),
     ];
     let line = |(name, argument, native): Native<'_>| {
-        let function = program.functions().iter().position(|function| function.name() == name);
-        let (function, request) = (function.expect("the guest has it"), request(name, json!([argument])));
+        let (function, request) = (function(&program, name), request(name, json!([argument])));
         let (mut inside, mut outside) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             let begin = Instant::now();
@@ -126,6 +125,12 @@ pub fn load(path: &str) -> Program {
 pub fn load_with(path: &str, options: Options) -> Program {
     let sandbox = Sandbox::new(options).expect("the machine can run it");
     sandbox.load("app.wasm", &std::fs::read(path).expect("the guest is built")).expect("it is a plugin")
+}
+
+/// Where a function is among those of a program.
+pub fn function(program: &Program, name: &str) -> usize {
+    let function = program.functions().iter().position(|function| function.name() == name);
+    function.expect("the guest has it")
 }
 
 /// As the worker runs guests.
