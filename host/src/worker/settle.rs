@@ -18,6 +18,9 @@ use crate::{
 /// The most settlements in one round trip.
 const MOST_AT_ONCE: usize = 256;
 
+/// So many are told of their commits here: to wake another thread for them takes longer.
+const FEW: usize = 8;
+
 /// The most bytes of results in one round trip, give or take one result: little enough to cross a slow link well within the
 /// time that the store has for an answer.
 const LARGEST_AT_ONCE: usize = 4 << 20;
@@ -48,8 +51,8 @@ impl Settler {
         (Self { queue }, Commits { waiting })
     }
 
-    /// Hands over a settlement; waits while too many are waiting already. `then` is called where guests run, with what the store
-    /// has answered, or with nothing when a cold shutdown came first.
+    /// Hands over a settlement; waits while too many are waiting already. `then`, which must not block, is called with what the
+    /// store has answered, or with nothing when a cold shutdown came first.
     pub async fn submit(&self, settlement: Settlement, then: impl FnOnce(Option<Settled>) + Send + 'static) {
         let waiting = Waiting { settlement, then: Box::new(then) };
         if let Err(mpsc::error::SendError(waiting)) = self.queue.send(waiting).await {
@@ -67,8 +70,8 @@ impl Settler {
 }
 
 impl Commits {
-    /// Commits what is handed over, until there is no settler any more or a cold shutdown finds the store away. What follows a
-    /// commit is done on `guests`: it writes to the log, for which nothing here may wait.
+    /// Commits what is handed over, until there is no settler any more or a cold shutdown finds the store away. When much
+    /// follows a commit, `guests` does it.
     pub async fn run(mut self, broker: Arc<dyn Broker>, shutdown: Shutdown, guests: Handle) {
         let mut outage = Outage::new("store results");
         while let Some((settlements, then)) = self.next_batch().await {
@@ -86,9 +89,13 @@ impl Commits {
             };
             outage.over();
             fail_point::reach("settle:after");
-            guests.spawn(async move {
-                then.into_iter().zip(settled).for_each(|(then, settled)| then(Some(settled)));
-            });
+            let is_little = then.len() <= FEW;
+            let tell = || then.into_iter().zip(settled).for_each(|(then, settled)| then(Some(settled)));
+            if is_little {
+                tell();
+            } else {
+                guests.spawn(async { tell() });
+            }
         }
     }
 
