@@ -2,7 +2,10 @@
 //! hundred when it is busy. A commit is tried until the store has answered, or until a cold shutdown; then the
 //! delivery stays on the broker's record and another worker restores it.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use tokio::{
     runtime::Handle,
@@ -90,7 +93,7 @@ impl Commits {
             outage.over();
             fail_point::reach("settle:after");
             let is_little = then.len() <= FEW;
-            let tell = || then.into_iter().zip(settled).for_each(|(then, settled)| then(Some(settled)));
+            let tell = || then.into_iter().zip(settled).for_each(|(then, settled)| tell(then, settled));
             if is_little {
                 tell();
             } else {
@@ -127,5 +130,12 @@ impl Commits {
             }
         }
         Some((settlements, then))
+    }
+}
+
+/// A bug in what follows a commit concerns the one task only: it has ended well.
+fn tell(then: Then, settled: Settled) {
+    if catch_unwind(AssertUnwindSafe(|| then(Some(settled)))).is_err() {
+        tracing::error!("a bug in host: a task has ended, and nobody is told how");
     }
 }
