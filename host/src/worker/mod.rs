@@ -306,7 +306,8 @@ async fn essential(service: impl Future<Output = ()>) {
         tracing::error!(
             "a bug in host: a part that the worker cannot be without has failed; the process ends"
         );
-        // So that this is in the log: it is written by another thread.
+        // Another thread writes the log. It has this moment and no more, because whoever reads the log may hang, and this process
+        // must end; and nothing else is done here meanwhile, not even a heartbeat.
         std::thread::sleep(Duration::from_millis(100));
         std::process::exit(1);
     }

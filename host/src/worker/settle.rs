@@ -39,10 +39,7 @@ pub(super) struct Commits {
 }
 
 /// A settlement, and what is to be done once it is known what became of it.
-struct Waiting {
-    settlement: Settlement,
-    then: Then,
-}
+type Waiting = (Settlement, Then);
 
 /// Told what the store has answered, or nothing when a cold shutdown came first.
 type Then = Box<dyn FnOnce(Option<Settled>) + Send>;
@@ -57,9 +54,8 @@ impl Settler {
     /// Hands over a settlement; waits while too many are waiting already. `then`, which must not block, is called with what the
     /// store has answered, or with nothing when a cold shutdown came first.
     pub async fn submit(&self, settlement: Settlement, then: impl FnOnce(Option<Settled>) + Send + 'static) {
-        let waiting = Waiting { settlement, then: Box::new(then) };
-        if let Err(mpsc::error::SendError(waiting)) = self.queue.send(waiting).await {
-            (waiting.then)(None);
+        if let Err(mpsc::error::SendError((_, then))) = self.queue.send((settlement, Box::new(then))).await {
+            then(None);
         }
     }
 
@@ -77,7 +73,8 @@ impl Commits {
     /// follows a commit, `guests` does it.
     pub async fn run(mut self, broker: Arc<dyn Broker>, shutdown: Shutdown, guests: Handle) {
         let mut outage = Outage::new("store results");
-        while let Some((settlements, then)) = self.next_batch().await {
+        while let Some(batch) = self.next_batch().await {
+            let (settlements, then): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
             fail_point::reach("settle:before");
             let settled = loop {
                 match broker.settle(&settlements).await {
@@ -105,31 +102,25 @@ impl Commits {
     /// Nothing more is committed.
     fn give_up(&mut self) {
         self.waiting.close();
-        while let Ok(waiting) = self.waiting.try_recv() {
-            (waiting.then)(None);
+        while let Ok((_, then)) = self.waiting.try_recv() {
+            then(None);
         }
     }
 
     /// Waits for a settlement and adds what else is there.
-    async fn next_batch(&mut self) -> Option<(Vec<Settlement>, Vec<Then>)> {
-        let size = |settlement: &Settlement| {
+    async fn next_batch(&mut self) -> Option<Vec<Waiting>> {
+        let size = |(settlement, _): &Waiting| {
             settlement.results.iter().map(|result| result.meta.len()).sum::<usize>()
         };
-        let mut next = self.waiting.recv().await?;
-        let (mut settlements, mut then, mut bytes) = (Vec::new(), Vec::new(), 0);
-        loop {
-            bytes += size(&next.settlement);
-            settlements.push(next.settlement);
-            then.push(next.then);
-            if settlements.len() >= MOST_AT_ONCE || bytes >= LARGEST_AT_ONCE {
-                break;
-            }
-            match self.waiting.try_recv() {
-                Ok(waiting) => next = waiting,
-                Err(_) => break,
-            }
+        let first = self.waiting.recv().await?;
+        let mut bytes = size(&first);
+        let mut batch = vec![first];
+        while batch.len() < MOST_AT_ONCE && bytes < LARGEST_AT_ONCE {
+            let Ok(next) = self.waiting.try_recv() else { break };
+            bytes += size(&next);
+            batch.push(next);
         }
-        Some((settlements, then))
+        Some(batch)
     }
 }
 
