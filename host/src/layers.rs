@@ -6,15 +6,41 @@ use std::{fs, path::Path};
 const ROOMS: &[(&str, &[&str])] = &[
     ("fail_point", &[]),
     ("task", &[]),
+    ("tenant", &["task"]),
     ("protocol", &["task"]),
     ("sandbox", &["task"]),
     ("plugin", &["task", "sandbox"]),
     ("canvas", &["task", "protocol"]),
     ("store", &["fail_point", "task", "protocol"]),
     ("client", &["task", "protocol", "store"]),
-    ("worker", &["fail_point", "task", "protocol", "sandbox", "plugin", "canvas", "store", "client"]),
-    ("config", &["task", "protocol", "sandbox", "plugin", "store", "client", "worker"]),
-    ("commands", &["task", "protocol", "sandbox", "plugin", "store", "client", "worker", "config"]),
+    ("uploads", &["task", "tenant", "sandbox", "plugin", "store"]),
+    (
+        "worker",
+        &[
+            "fail_point",
+            "task",
+            "tenant",
+            "protocol",
+            "sandbox",
+            "plugin",
+            "canvas",
+            "store",
+            "client",
+            "uploads",
+        ],
+    ),
+    ("api", &["task", "tenant", "protocol", "sandbox", "plugin", "store", "client", "uploads"]),
+    (
+        "config",
+        &["task", "tenant", "protocol", "sandbox", "plugin", "store", "client", "uploads", "worker", "api"],
+    ),
+    (
+        "commands",
+        &[
+            "task", "tenant", "protocol", "sandbox", "plugin", "store", "client", "uploads", "worker", "api",
+            "config",
+        ],
+    ),
 ];
 
 /// Outside crates that only some places may name.

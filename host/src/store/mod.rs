@@ -20,6 +20,7 @@ mod dead_letter;
 mod delivery;
 mod error;
 mod rate_limit;
+mod records;
 pub mod redis;
 mod revocation;
 pub mod sqlite;
@@ -30,6 +31,7 @@ pub use dead_letter::{Cause, DeadLetter, DeadLetters};
 pub use delivery::{Delivery, Fate, Publication, Scheduled, Settled, Settlement, StoredResult, Tag, Taken};
 pub use error::StoreError;
 pub use rate_limit::{Admission, Candidate, Pace, RateLimits, Released};
+pub use records::{Blobs, Change, Entry, Record, Records, Table};
 pub use revocation::{Revocation, Revocations, Target};
 
 /// An opened store: its parts may be one and the same.

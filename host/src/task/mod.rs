@@ -9,8 +9,10 @@ mod name;
 mod options;
 mod outcome;
 mod rate;
+mod receipt;
 mod request;
 mod retry;
+mod tenant;
 
 pub use asked::{Asked, LONGEST_DELAY};
 pub use decide::{Disposition, decide};
@@ -20,8 +22,10 @@ pub use name::{InvalidName, QueueName, TaskId, TaskName};
 pub use options::TaskOptions;
 pub use outcome::{Failure, Outcome, State};
 pub use rate::{InvalidRateLimit, RateLimit};
+pub use receipt::Receipt;
 pub use request::{Limits, Notes, Request};
 pub use retry::RetryPolicy;
+pub use tenant::Tenant;
 
 /// JSON text that is known to be well formed. Kept as text, so that what a caller sent reaches the guest unchanged:
 /// integers of any size, floats to the last digit, the order of keys.

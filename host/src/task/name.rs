@@ -14,6 +14,13 @@ pub struct InvalidName {
     reason: &'static str,
 }
 
+impl InvalidName {
+    /// What kind of name it is, its beginning as it came, and why it is not usable.
+    pub(super) fn new(what: &'static str, value: &str, reason: &'static str) -> Self {
+        Self { what, value: value.chars().take(60).collect(), reason }
+    }
+}
+
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
@@ -99,8 +106,7 @@ fn check(what: &'static str, value: &str) -> Result<(), InvalidName> {
     } else {
         return Ok(());
     };
-    let shown: String = value.chars().take(60).collect();
-    Err(InvalidName { what, value: shown, reason })
+    Err(InvalidName::new(what, value, reason))
 }
 
 #[cfg(test)]

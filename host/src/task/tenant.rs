@@ -1,0 +1,150 @@
+//! Whose a task is.
+
+use std::{fmt, sync::Arc};
+
+use super::{InvalidName, QueueName, TaskName};
+
+/// An owner of plugins, queues and results. The default tenant has no name: it is all that a single team ever sees.
+///
+/// A tenant's queues are named `TENANT/QUEUE`, so that the queue that a message was taken from tells whose it is; what the
+/// message itself says of tenants counts for nothing. To the tenant its tasks, queues and ids have their short names.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tenant(Option<Arc<str>>);
+
+/// What parts a tenant from what is its own.
+const SEPARATOR: char = '/';
+
+/// The longest name, in bytes: with a queue's it still is a queue name.
+const LONGEST: usize = 63;
+
+impl Tenant {
+    /// The tenant without a name.
+    pub const DEFAULT: Self = Self(None);
+
+    /// Checks `name`: 1 to 63 of `a-z`, `0-9`, `-` and `_`, the first a letter or a digit.
+    pub fn new(name: &str) -> Result<Self, InvalidName> {
+        let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let reason = if name.is_empty() {
+            "it is empty"
+        } else if name.len() > LONGEST {
+            "it is longer than 63 bytes"
+        } else if !name.starts_with(is_inner) || !name.chars().all(|c| is_inner(c) || c == '-' || c == '_') {
+            "it is not made of a-z, 0-9, - and _, beginning with a letter or a digit"
+        } else {
+            return Ok(Self(Some(name.into())));
+        };
+        Err(InvalidName::new("tenant", name, reason))
+    }
+
+    /// Its name; the default tenant has none.
+    pub fn name(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
+    /// Whether it is the one without a name.
+    pub fn is_default(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// What the names of all that is its own begin with: `acme/`, or nothing.
+    pub fn prefix(&self) -> String {
+        self.name().map_or(String::new(), |name| format!("{name}{SEPARATOR}"))
+    }
+
+    /// The queue that it calls `name`.
+    pub fn queue(&self, name: &QueueName) -> Result<QueueName, InvalidName> {
+        match self.0 {
+            None => Ok(name.clone()),
+            Some(_) => QueueName::new(&format!("{}{name}", self.prefix())),
+        }
+    }
+
+    /// A task as those see it who see several tenants: `acme/app.divide`.
+    pub fn shown(&self, task: &TaskName) -> String {
+        format!("{}{task}", self.prefix())
+    }
+}
+
+impl QueueName {
+    /// Whose queue it is, and what its owner calls it.
+    pub fn owner(&self) -> (Tenant, &str) {
+        let parts = self.as_str().split_once(SEPARATOR);
+        let owner = parts.and_then(|(tenant, queue)| Some((Tenant::new(tenant).ok()?, queue)));
+        owner.filter(|(_, queue)| !queue.is_empty()).unwrap_or((Tenant::DEFAULT, self.as_str()))
+    }
+}
+
+impl fmt::Display for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name().unwrap_or("the default tenant"))
+    }
+}
+
+impl fmt::Debug for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tenant({:?})", self.name().unwrap_or_default())
+    }
+}
+
+impl serde::Serialize for Tenant {
+    /// Its name; the default tenant is the empty text.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name().unwrap_or_default())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Tenant {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match &*std::borrow::Cow::<str>::deserialize(deserializer)? {
+            "" => Ok(Self::DEFAULT),
+            name => Self::new(name).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+impl std::str::FromStr for Tenant {
+    type Err = InvalidName;
+
+    fn from_str(name: &str) -> Result<Self, InvalidName> {
+        Self::new(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_is_told_by_the_queue() {
+        let acme = Tenant::new("acme").unwrap();
+        let queue = acme.queue(&QueueName::new("mail/out").unwrap()).unwrap();
+        assert_eq!(queue.as_str(), "acme/mail/out");
+        assert_eq!(queue.owner(), (acme, "mail/out"));
+        for plain in ["celery", "/celery", "acme/", "Acme/celery", "a b/celery"] {
+            assert_eq!(QueueName::new(plain).unwrap().owner(), (Tenant::DEFAULT, plain));
+        }
+    }
+
+    #[test]
+    fn what_one_tenant_names_is_never_another_s() {
+        let acme = Tenant::new("acme").unwrap();
+        for named in ["other/celery", "/other/celery", "../other"] {
+            let queue = acme.queue(&QueueName::new(named).unwrap()).unwrap();
+            assert_eq!(queue.owner(), (acme.clone(), named));
+        }
+        assert!(
+            acme.queue(&QueueName::new(&"x".repeat(251)).unwrap()).is_err(),
+            "longer than a queue's name may be"
+        );
+    }
+
+    #[test]
+    fn names_are_checked() {
+        for good in ["a", "7up", "acme-eu_1", &"x".repeat(63)] {
+            assert_eq!(Tenant::new(good).unwrap().name(), Some(good));
+        }
+        for bad in ["", "-a", "_a", "A", "a.b", "a/b", "ä", &"x".repeat(64)] {
+            assert!(Tenant::new(bad).is_err(), "{bad:?}");
+        }
+    }
+}
