@@ -4,6 +4,7 @@
 //!
 //! - [`fail_point`]: where the fault suite may kill the process, each step by its name.
 //! - [`task`]: the words everything else is said in: ids, names, requests, outcomes. No I/O.
+//! - [`tenant`]: who may have how much: weights and quotas. No I/O.
 //! - [`protocol`]: Celery's wire format; bytes to words and back. No I/O.
 //! - [`sandbox`]: compiles and runs WebAssembly; the only room that knows wasmtime.
 //! - [`plugin`]: which `.wasm` file answers which task name, kept up to date while files change.
@@ -34,6 +35,7 @@ pub mod protocol;
 pub mod sandbox;
 pub mod store;
 pub mod task;
+pub mod tenant;
 pub mod worker;
 
 #[cfg(test)]

@@ -1,0 +1,14 @@
+//! Who may have how much: what is set for each tenant, and what follows from it. No I/O.
+//!
+//! A tenant without a record has [`TenantRecord::unset`]: one that has a name gets the usual quotas, the default tenant has
+//! none, so that who is alone never meets a limit.
+
+mod quotas;
+mod record;
+mod submit_rate;
+mod upload_key;
+
+pub use quotas::{OverQuota, Quotas};
+pub use record::{InvalidRecord, TenantRecord, Weight};
+pub use submit_rate::SubmitRate;
+pub use upload_key::{InvalidUploadKey, UploadKey};
