@@ -1,4 +1,4 @@
-//! What must outlive a process: queues, deliveries, results. Narrow traits; each storage engine implements them.
+//! What must outlive a process: queues, deliveries, results, records. Narrow traits; each storage engine implements them.
 //!
 //! A store never parses a task's body: messages pass as bytes. What it writes into a message that comes back, that it was
 //! delivered before, is done by `protocol`.
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::task::{QueueName, TaskId, TaskName};
 
+mod blobs;
 mod bus;
 mod chords;
 #[cfg(test)]
@@ -25,13 +26,14 @@ pub mod redis;
 mod revocation;
 pub mod sqlite;
 
+pub use blobs::{Blobs, Count, Counts};
 pub use bus::{Broadcast, Bus, Heard, Inbox, Listener, Topic};
 pub use chords::{Chords, Finish};
 pub use dead_letter::{Cause, DeadLetter, DeadLetters};
 pub use delivery::{Delivery, Fate, Publication, Scheduled, Settled, Settlement, StoredResult, Tag, Taken};
 pub use error::StoreError;
 pub use rate_limit::{Admission, Candidate, Pace, RateLimits, Released};
-pub use records::{Blobs, Change, Entry, Record, Records, Table};
+pub use records::{Change, Entry, Record, RecordNews, Records, Table};
 pub use revocation::{Revocation, Revocations, Target};
 
 /// An opened store: its parts may be one and the same.
@@ -51,6 +53,12 @@ pub struct Store {
     pub backend: Arc<dyn Backend>,
     /// Events, requests and replies.
     pub bus: Arc<dyn Bus>,
+    /// What people set up.
+    pub records: Arc<dyn Records>,
+    /// Code that was uploaded.
+    pub blobs: Arc<dyn Blobs>,
+    /// How often it was run.
+    pub counts: Arc<dyn Counts>,
     /// Where the broker is, without a password.
     pub broker_address: String,
     /// Where results are, without a password.
@@ -94,6 +102,9 @@ impl Store {
                 chords: sqlite.clone(),
                 revocations: sqlite.clone(),
                 bus: sqlite.clone(),
+                records: sqlite.clone(),
+                blobs: sqlite.clone(),
+                counts: sqlite.clone(),
                 rate_limits: sqlite.clone(),
                 backend: sqlite,
             });
@@ -112,6 +123,9 @@ impl Store {
             chords: redis.clone(),
             revocations: redis.clone(),
             bus: redis.clone(),
+            records: redis.clone(),
+            blobs: redis.clone(),
+            counts: redis.clone(),
             rate_limits: redis.clone(),
             backend: redis,
         })

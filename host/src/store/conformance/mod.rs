@@ -7,14 +7,16 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Backend, Broadcast, Broker, Bus, Cause, Chords, DeadLetters, Delivery, Fate, Heard, Publication,
-    RateLimits, Report, Revocations, Scheduled, Settled, Settlement, StoreError, StoredResult, Tag, Topic,
+    Backend, Blobs, Broadcast, Broker, Bus, Cause, Change, Chords, Count, Counts, DeadLetters, Delivery,
+    Entry, Fate, Heard, Publication, RateLimits, Record, Records, Report, Revocations, Scheduled, Settled,
+    Settlement, StoreError, StoredResult, Table, Tag, Topic,
 };
 use crate::{
     protocol::message::{mark_lost, mark_redelivered},
     task::{QueueName, State, TaskId},
 };
 
+mod blobs;
 mod bus;
 mod chords;
 mod dead_letters;
@@ -24,20 +26,30 @@ mod owners;
 mod parking;
 mod queues;
 mod rate_limits;
+mod records;
 mod results;
 mod revocations;
 mod sending;
 mod settling;
 
 pub use {
-    bus::*, chords::*, dead_letters::*, delays::*, model::*, owners::*, parking::*, queues::*,
-    rate_limits::*, results::*, revocations::*, sending::*, settling::*,
+    blobs::*, bus::*, chords::*, dead_letters::*, delays::*, model::*, owners::*, parking::*, queues::*,
+    rate_limits::*, records::*, results::*, revocations::*, sending::*, settling::*,
 };
 
 /// A storage engine under test: an empty place, to which any number of owners connect.
 pub trait Engine: Sized {
     /// What connects to it.
-    type Store: Broker + DeadLetters + Chords + Revocations + RateLimits + Backend + Bus;
+    type Store: Broker
+        + DeadLetters
+        + Chords
+        + Revocations
+        + RateLimits
+        + Backend
+        + Bus
+        + Records
+        + Blobs
+        + Counts;
     /// Makes the place.
     async fn start() -> Self;
     /// A new owner.
@@ -129,6 +141,16 @@ macro_rules! conformance {
             replies_come_into_the_inbox_they_are_for,
             a_reply_is_heard_at_once,
             a_reply_to_nobody_is_no_error,
+            a_record_is_changed_only_as_it_was_known,
+            of_two_that_change_a_record_at_once_one_does,
+            several_records_change_together_or_not_at_all,
+            what_has_changed_since_a_revision_is_told_with_all_that_there_is,
+            news_of_records_wake_all_who_wait,
+            each_change_is_noted_with_who_made_it,
+            the_audit_is_bounded_and_keeps_the_newest_of_each_tenant,
+            a_blob_is_written_once,
+            a_blob_that_was_put_lately_is_not_dropped,
+            counts_of_all_workers_add_up,
         }
     };
     ($engine:ty: $($name:ident),+ $(,)?) => {

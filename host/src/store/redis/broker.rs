@@ -33,12 +33,12 @@ const MOST_DUE: usize = 1_000;
 /// How long an owner that took something lives without a heartbeat.
 const FIRST_LEASE: Duration = Duration::from_secs(10);
 
-/// How long [`Broker::arrival`] and [`crate::store::Revocations::revoked_news`] wait at most. Nothing depends on it while
+/// How long [`Broker::arrival`], [`crate::store::Revocations::revoked_news`] and [`crate::store::Records::records_news`] wait at most. Nothing depends on it while
 /// Redis keeps its promises.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// The most tags in one command.
-const CHUNK: usize = 1_000;
+/// The most tags or names in one command.
+pub const CHUNK: usize = 1_000;
 
 #[async_trait]
 impl Broker for Redis {

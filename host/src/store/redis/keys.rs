@@ -1,7 +1,10 @@
 //! Every key that this engine reads or writes. Those of Kombu and Celery are theirs to the byte
 //! (celery-protocol.md, 2.1 and 3.1), so that Python workers and clients share them; ours begin with `host:`.
 
-use crate::task::{QueueName, TaskId, TaskName};
+use crate::{
+    store::Table,
+    task::{QueueName, TaskId, TaskName, Tenant},
+};
 
 /// Hash of delivery tag to record: what consumers hold (2.2).
 pub const UNACKED: &str = "unacked";
@@ -62,6 +65,15 @@ pub const REVISION: &str = "host:revoked:revision";
 /// What is revoked: hash of target to what is known of it, sorted sets of the targets by the time until which they are
 /// remembered and by the revision at which they last changed.
 pub const REVOKED: [&str; 3] = ["host:revoked", "host:revoked:until", "host:revoked:changes"];
+
+/// Counts the changes of records. Every process watches it.
+pub const RECORDS_REVISION: &str = "host:records:revision";
+
+/// List of what was done to records, the newest first.
+pub const AUDIT: &str = "host:audit";
+
+/// Hash of digest to uploaded code, and sorted set of the digests by the time, in microseconds, at which it was last put.
+pub const BLOBS: [&str; 2] = ["host:blobs", "host:blobs:since"];
 
 /// Sorted set of the owners that beat, by the time at which their leases end.
 pub const WORKERS: &str = "host:workers";
@@ -201,6 +213,21 @@ pub fn bucket(task: &TaskName) -> String {
     format!("host:bucket:{task}")
 }
 
+/// Hash of key to record of this kind, and hash of key to the revision at which it was last changed.
+pub fn records(table: Table) -> [String; 2] {
+    [format!("host:records:{}", table.name()), format!("host:records:{}:revisions", table.name())]
+}
+
+/// List of what was done to a tenant's records, the newest first.
+pub fn audit_of(tenant: &Tenant) -> String {
+    format!("{AUDIT}:of:{}", tenant.name().unwrap_or_default())
+}
+
+/// Hash of how often something was called, and how often that failed.
+pub fn count(name: &str) -> String {
+    format!("host:count:{name}")
+}
+
 /// Exists while the owner lives; says what it reports of itself.
 pub fn heartbeat(owner: &str) -> String {
     format!("host:worker:{owner}")
@@ -208,7 +235,7 @@ pub fn heartbeat(owner: &str) -> String {
 
 /// Whether a key of which a take speaks can change without anything having come that could be taken.
 pub fn is_no_arrival(key: &[u8]) -> bool {
-    let known = [UNACKED, UNACKED_INDEX, DELAYED_MESSAGES, REVISION];
+    let known = [UNACKED, UNACKED_INDEX, DELAYED_MESSAGES, REVISION, RECORDS_REVISION];
     known.iter().chain(&REVOKED).any(|known| key == known.as_bytes())
         || key.starts_with(heartbeat("").as_bytes())
 }

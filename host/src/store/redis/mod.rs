@@ -10,7 +10,7 @@
 //! - `chords`: chords that are complete. `dead_letters`: messages that were given up. `revocations`: tasks that must not run.
 //! - `tag`, `record`, `custody`: how a delivery is named, recorded, and kept track of.
 //! - `backend`, `announcements`: results, and waiting for them. `late`: results for those who come a moment too late.
-//! - `bus`: events, requests and replies.
+//! - `bus`: events, requests and replies. `records`: what people set up. `blobs`: uploaded code.
 //!
 //! # What always holds
 //!
@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, watch};
 
 use self::{
     address::Address, announcements::Announcements, chords::Complete, connection::Connection,
@@ -40,6 +40,7 @@ use crate::task::QueueName;
 mod address;
 mod announcements;
 mod backend;
+mod blobs;
 mod broker;
 mod bus;
 mod chords;
@@ -53,6 +54,7 @@ mod parking;
 mod put_back;
 mod rate_limits;
 mod record;
+mod records;
 mod restore;
 mod revocations;
 mod script;
@@ -125,6 +127,8 @@ pub struct Redis {
     results: Arc<Connection>,
     arrived: Arc<Notify>,
     revoked: Arc<Notify>,
+    /// How often a record may have changed.
+    records: watch::Sender<u64>,
     custody: Custody,
     announcements: Arc<Announcements>,
     /// The chords that are complete by what this owner has settled, and are not finished as far as it knows.
@@ -149,10 +153,11 @@ impl Redis {
         let broker = Address::parse(broker_url)?;
         let backend = Address::parse(backend_url.unwrap_or(broker_url))?;
         let (arrived, revoked) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let records = watch::Sender::default();
         let announcements = Arc::new(Announcements::default());
         let redis = Self {
             owner: tag::new_owner(),
-            takes: takes(&broker, &options, arrived.clone(), revoked.clone())?,
+            takes: takes(&broker, &options, arrived.clone(), revoked.clone(), records.clone())?,
             commands: Connection::new(&broker, &options)?.patient(),
             beats: Connection::new(&broker, &options.clone().hasty())?,
             bus: Connection::new(&broker, &options.clone().hasty())?,
@@ -165,6 +170,7 @@ impl Redis {
             backend,
             arrived,
             revoked,
+            records,
             custody: Custody::default(),
             announcements,
             complete: Complete::default(),
@@ -200,40 +206,62 @@ fn takes(
     options: &Options,
     arrived: Arc<Notify>,
     revoked: Arc<Notify>,
+    records: watch::Sender<u64>,
 ) -> Result<Connection, StoreError> {
     let mut tracking = redis::cmd("CLIENT");
     tracking.arg("TRACKING").arg("ON").arg("NOLOOP");
     let connection = Connection::new(address, options)?.patient().greet(tracking).on_push(move |push| {
-        let (arrival, revocation) = news(&push);
-        if arrival {
+        let news = News::of(&push);
+        if news.arrival {
             arrived.notify_one();
         }
-        if revocation {
+        if news.revocation {
             revoked.notify_one();
+        }
+        if news.record {
+            records.send_modify(|count| *count += 1);
         }
     });
     Ok(connection)
 }
 
-/// Whether a push may mean that something has arrived, and whether it may mean that something was revoked.
-fn news(push: &redis::PushInfo) -> (bool, bool) {
-    match push.kind {
-        redis::PushKind::Disconnection => (true, true),
-        redis::PushKind::Invalidate => match push.data.first() {
-            Some(redis::Value::Array(keys)) => {
-                let is = |key: &redis::Value, known: &str| matches!(key, redis::Value::BulkString(key) if key == known.as_bytes());
-                let revocation = keys.iter().any(|key| is(key, keys::REVISION));
-                // Redis tells of all keys of a script, also of those that nobody waits for: what was taken was settled.
-                let is_news = |key: &redis::Value| match key {
-                    redis::Value::BulkString(key) => !keys::is_no_arrival(key),
-                    _ => true,
-                };
-                (keys.iter().any(is_news), revocation)
-            }
-            // The server has dropped all keys.
-            _ => (true, true),
-        },
-        _ => (false, false),
+/// What a push may mean.
+struct News {
+    /// Something has arrived.
+    arrival: bool,
+    /// Something was revoked.
+    revocation: bool,
+    /// A record has changed.
+    record: bool,
+}
+
+impl News {
+    const ALL: Self = Self { arrival: true, revocation: true, record: true };
+    const NONE: Self = Self { arrival: false, revocation: false, record: false };
+
+    fn of(push: &redis::PushInfo) -> Self {
+        match push.kind {
+            redis::PushKind::Disconnection => Self::ALL,
+            redis::PushKind::Invalidate => match push.data.first() {
+                Some(redis::Value::Array(keys)) => {
+                    let names = |known: &str| {
+                        keys.iter().any(
+                            |key| matches!(key, redis::Value::BulkString(key) if key == known.as_bytes()),
+                        )
+                    };
+                    // Redis tells of all keys of a script, also of those that nobody waits for: what was taken was settled.
+                    let is_news = |key: &redis::Value| match key {
+                        redis::Value::BulkString(key) => !keys::is_no_arrival(key),
+                        _ => true,
+                    };
+                    let (revocation, record) = (names(keys::REVISION), names(keys::RECORDS_REVISION));
+                    Self { arrival: keys.iter().any(is_news), revocation, record }
+                }
+                // The server has dropped all keys.
+                _ => Self::ALL,
+            },
+            _ => Self::NONE,
+        }
     }
 }
 

@@ -61,6 +61,18 @@ scripts! {
     SCHEDULED = "scheduled.lua";
     /// Puts a reply into an inbox.
     REPLY = "reply.lua";
+    /// Changes records.
+    RECORDS_CHANGE = "records_change.lua";
+    /// Tells which records have changed.
+    RECORDS_SINCE = "records_since.lua";
+    /// Keeps a blob.
+    BLOB_PUT = "blob_put.lua";
+    /// Tells of all blobs.
+    BLOB_LIST = "blob_list.lua";
+    /// Drops blobs.
+    BLOB_DROP = "blob_drop.lua";
+    /// Adds to counts.
+    COUNT = "count.lua";
     /// Empties lists.
     PURGE = "purge.lua";
 }

@@ -8,7 +8,7 @@
 //! - `broker`: publishing and looking. `take`, `settle`, `restore`: the life of a delivery, with `lists`, `owners` and `tag`.
 //! - `rate_limits`: messages that wait for their task's turn.
 //! - `backend`: results. `bus`: events, requests and replies. `chords`: groups. `dead_letters`, `revocations`: what their
-//!   names say.
+//!   names say. `records`: what people set up. `blobs`: uploaded code.
 //!
 //! # What always holds
 //!
@@ -34,6 +34,7 @@ use crate::task::QueueName;
 
 mod address;
 mod backend;
+mod blobs;
 mod broker;
 mod bus;
 mod chords;
@@ -44,6 +45,7 @@ mod lane;
 mod lists;
 mod owners;
 mod rate_limits;
+mod records;
 mod restore;
 mod revocations;
 mod schema;

@@ -29,6 +29,8 @@ pub struct Watch {
     pub revoked: Notify,
     /// For broadcasts and replies: how often there were some.
     pub broadcasts: watch::Sender<u64>,
+    /// For records: how often some were seen to have changed.
+    pub records: watch::Sender<u64>,
     /// For the results of tasks.
     results: Mutex<HashMap<TaskId, Vec<Arc<Notify>>>>,
 }
@@ -64,6 +66,7 @@ impl Watch {
             revision: 0,
             results: 0,
             broadcasts: 0,
+            records: 0,
         };
         std::thread::Builder::new().name("sqlite-watch".to_owned()).spawn(move || watcher.run(&pokes))?;
         Ok((watch, Poke(poke)))
@@ -108,6 +111,7 @@ struct Watcher {
     revision: i64,
     results: i64,
     broadcasts: i64,
+    records: i64,
 }
 
 impl Watcher {
@@ -150,7 +154,11 @@ impl Watcher {
         if broadcasts != self.broadcasts {
             self.watch.broadcasts.send_modify(|count| *count += 1);
         }
-        (self.data_version, self.revision) = (data_version, revision);
+        let records = number("SELECT value FROM counters WHERE name = 'records'")?;
+        if records != self.records {
+            self.watch.records.send_modify(|count| *count += 1);
+        }
+        (self.records, self.data_version, self.revision) = (records, data_version, revision);
         (self.results, self.broadcasts) = (results, broadcasts);
         Ok(())
     }
