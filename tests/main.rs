@@ -17,6 +17,7 @@
 //! - [`hostile`]: messages that no client should send neither stop the worker nor block the queue.
 //! - [`plugins`]: plugins come, change and go while the worker runs.
 //! - [`rate_limits`]: tasks that may not be run as often as they are called.
+//! - [`receipts`]: a result says what its run took, and the worker adds it up.
 //! - [`retries`]: tasks that fail for now, and how often they may.
 //! - [`processes`]: a worker of several processes, which live and end together.
 //! - [`shutdown`]: what a worker does with its tasks when it is asked to end.
@@ -76,6 +77,8 @@ mod plugins;
 mod processes;
 #[cfg(test)]
 mod rate_limits;
+#[cfg(test)]
+mod receipts;
 #[cfg(test)]
 mod results;
 #[cfg(test)]

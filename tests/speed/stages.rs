@@ -1,14 +1,21 @@
 //! Where the time of a task goes: what each stage takes, in time and in instructions.
 
-use std::{env, hint::black_box, process::Command, sync::Arc, time::Instant};
+use std::{
+    env,
+    hint::black_box,
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use host::{
     protocol::{
         message::{self, MessageLimits},
+        receipt::Ran,
         result::{Meta, MetaResult, encode},
     },
     sandbox::Options,
-    task::{Outcome, State},
+    task::{Outcome, Receipt, State},
 };
 use serde_json::json;
 
@@ -98,9 +105,17 @@ fn stages() -> [Stage; 3] {
     let Outcome::Success(value) = runtime.block_on(program.run(0, sandbox::call(&shared))).outcome else {
         panic!("1 / 2 can be said")
     };
+    let digest = program.digest().clone();
     let request = shared.clone();
     let run = move || drop(runtime.block_on(program.run(0, sandbox::call(&request))));
 
+    let receipt = Receipt {
+        wall: Duration::from_micros(11),
+        cpu: Duration::from_micros(9),
+        peak_memory: 1 << 20,
+        waited: Some(Duration::from_micros(400)),
+        digest,
+    };
     let encode = move || {
         drop(black_box(encode(&Meta {
             id: &shared.id,
@@ -111,6 +126,7 @@ fn stages() -> [Stage; 3] {
             date_done: Some(jiff::Timestamp::now()),
             group_id: None,
             parent_id: None,
+            ran: Some(Ran { task: "divide", worker: "celery@host", receipt: &receipt }),
         })));
     };
     [

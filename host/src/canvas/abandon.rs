@@ -87,6 +87,7 @@ impl Follow {
             date_done: Some(ended.now),
             group_id: task_id(&signature.options, "group_id").as_ref(),
             parent_id: None,
+            ran: None,
         });
         self.results.push((id, ended.state.clone(), meta));
     }

@@ -2,6 +2,8 @@
 
 use std::{sync::LazyLock, time::Duration};
 
+use jiff::Timestamp;
+
 use crate::{
     protocol::{
         message::{self, Submission},
@@ -108,7 +110,7 @@ pub fn publication(submission: &Submission) -> Publication {
         queue: submission.queue.clone(),
         priority: submission.priority,
         due: submission.eta,
-        message: message::encode(submission, &tag, &ORIGIN).into(),
+        message: message::encode(submission, Timestamp::now(), &tag, &ORIGIN).into(),
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     envelope::{self, Destination, Unreadable},
     message::MessageLimits,
+    receipt::Took,
     repr, time,
 };
 use crate::task::{Request, TaskId};
@@ -70,13 +71,21 @@ pub enum What {
     #[serde(rename = "task-started")]
     TaskStarted { uuid: String },
     #[serde(rename = "task-succeeded")]
-    TaskSucceeded { uuid: String, result: String, runtime: f64 },
+    TaskSucceeded {
+        uuid: String,
+        result: String,
+        runtime: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        host: Option<Took>,
+    },
     #[serde(rename = "task-failed")]
     TaskFailed {
         uuid: String,
         exception: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         traceback: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        host: Option<Took>,
     },
     #[serde(rename = "task-retried")]
     TaskRetried {
@@ -84,6 +93,8 @@ pub enum What {
         exception: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         traceback: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        host: Option<Took>,
     },
     #[serde(rename = "task-revoked")]
     TaskRevoked { uuid: String, terminated: bool, signum: Option<i32>, expired: bool },

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use super::time;
+use super::{receipt::Ran, time};
 use crate::task::{Exception, Failure, Json, Outcome, Request, SharedJson, State, TaskId};
 
 #[cfg(test)]
@@ -32,6 +32,8 @@ pub struct Meta<'a> {
     pub group_id: Option<&'a TaskId>,
     /// The task that sent it.
     pub parent_id: Option<&'a TaskId>,
+    /// What its run took, if it has run.
+    pub ran: Option<Ran<'a>>,
 }
 
 /// What goes with a state. The states FAILURE and REVOKED need an exception, no other may have one but RETRY.
@@ -64,6 +66,7 @@ pub fn encode(meta: &Meta<'_>) -> String {
         group_id: meta.group_id.map(TaskId::as_str),
         parent_id: meta.parent_id.map(TaskId::as_str),
         task_id: meta.id.as_str(),
+        host: meta.ran,
     };
     serde_json::to_string(&text).expect("texts and JSON values can always be written")
 }
@@ -72,11 +75,27 @@ pub fn encode(meta: &Meta<'_>) -> String {
 pub fn of_progress(id: &TaskId, state: &State, meta: &RawValue) -> String {
     let result = MetaResult::Value(meta);
     let (traceback, children) = (None, &[][..]);
-    encode(&Meta { id, state, result, traceback, children, date_done: None, group_id: None, parent_id: None })
+    encode(&Meta {
+        id,
+        state,
+        result,
+        traceback,
+        children,
+        date_done: None,
+        group_id: None,
+        parent_id: None,
+        ran: None,
+    })
 }
 
 /// Writes the result of a task that has ended, having sent those of which `children` are the results.
-pub fn of_outcome(request: &Request, outcome: &Outcome, children: &[SharedJson], now: Timestamp) -> String {
+pub fn of_outcome(
+    request: &Request,
+    outcome: &Outcome,
+    children: &[SharedJson],
+    ran: Option<Ran<'_>>,
+    now: Timestamp,
+) -> String {
     let (result, traceback) = match outcome {
         Outcome::Success(value) => (MetaResult::Value(value), None),
         Outcome::Failure(failure) => {
@@ -93,11 +112,12 @@ pub fn of_outcome(request: &Request, outcome: &Outcome, children: &[SharedJson],
         date_done: Some(now),
         group_id: request.group_id.as_ref(),
         parent_id: request.parent_id.as_ref(),
+        ran,
     })
 }
 
 /// Writes the failure of a task that is going to be run again. The task is not done, so there is no time at which it was.
-pub fn of_retry(request: &Request, failure: &Failure) -> String {
+pub fn of_retry(request: &Request, failure: &Failure, ran: Option<Ran<'_>>) -> String {
     encode(&Meta {
         id: &request.id,
         state: &State::Retry,
@@ -107,6 +127,7 @@ pub fn of_retry(request: &Request, failure: &Failure) -> String {
         date_done: None,
         group_id: request.group_id.as_ref(),
         parent_id: request.parent_id.as_ref(),
+        ran,
     })
 }
 
@@ -121,6 +142,7 @@ pub fn of_failure(id: &TaskId, exception: &Exception, now: Timestamp) -> String 
         date_done: Some(now),
         group_id: None,
         parent_id: None,
+        ran: None,
     })
 }
 
@@ -136,6 +158,8 @@ struct Text<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     parent_id: Option<&'a str>,
     task_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Ran<'a>>,
 }
 
 #[derive(Serialize)]
@@ -161,6 +185,8 @@ pub struct StoredMeta {
     pub traceback: Option<String>,
     /// When it reached its final state, as it is stored.
     pub date_done: Option<String>,
+    /// What its run took, as a worker of ours stored it (see [`super::receipt`]).
+    pub host: Option<Json>,
 }
 
 /// A stored text that is no result.
@@ -189,6 +215,7 @@ pub fn decode(text: &str) -> Result<StoredMeta, InvalidMeta> {
         exception,
         traceback: stored.traceback,
         date_done: stored.date_done,
+        host: stored.host.map(ToOwned::to_owned),
     })
 }
 
@@ -214,6 +241,8 @@ struct StoredText<'a> {
     traceback: Option<String>,
     #[serde(default)]
     date_done: Option<String>,
+    #[serde(default)]
+    host: Option<&'a RawValue>,
     task_id: String,
 }
 

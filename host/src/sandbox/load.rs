@@ -91,7 +91,7 @@ impl Loader<'_> {
             Kind::Module { has_types: false, has_start: false } => self.numbers(wasm)?,
         };
         let digest = hex(&Sha256::digest(wasm));
-        Ok(Program::new(Arc::clone(self.sandbox), self.file(), digest, contents))
+        Ok(Program::new(Arc::clone(self.sandbox), self.file(), &digest, contents))
     }
 
     /// Wraps a core module that carries its WIT types into a component.

@@ -25,7 +25,7 @@ pub(super) struct Loaded {
     /// The file's name, for tracebacks.
     pub(super) file: String,
     pub(super) contents: Contents,
-    digest: String,
+    digest: Arc<str>,
 }
 
 /// What was found in the file.
@@ -94,12 +94,13 @@ pub(super) struct CoreFunction {
 }
 
 impl Program {
-    pub(super) fn new(sandbox: Arc<Inner>, file: String, digest: String, contents: Contents) -> Self {
+    pub(super) fn new(sandbox: Arc<Inner>, file: String, digest: &str, contents: Contents) -> Self {
+        let digest = digest.into();
         Self { loaded: Arc::new(Loaded { sandbox, file, contents, digest }) }
     }
 
     /// The SHA-256 of the file's bytes, in hexadecimal.
-    pub fn digest(&self) -> &str {
+    pub fn digest(&self) -> &Arc<str> {
         &self.loaded.digest
     }
 

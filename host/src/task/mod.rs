@@ -13,6 +13,7 @@ mod receipt;
 mod request;
 mod retry;
 mod tenant;
+mod totals;
 
 pub use asked::{Asked, LONGEST_DELAY};
 pub use decide::{Disposition, decide};
@@ -26,6 +27,7 @@ pub use receipt::Receipt;
 pub use request::{Limits, Notes, Request};
 pub use retry::RetryPolicy;
 pub use tenant::Tenant;
+pub use totals::Totals;
 
 /// JSON text that is known to be well formed. Kept as text, so that what a caller sent reaches the guest unchanged:
 /// integers of any size, floats to the last digit, the order of keys.

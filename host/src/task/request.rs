@@ -75,4 +75,6 @@ pub struct Notes {
     pub admitted: bool,
     /// Until when it waits, or has waited, for a plugin that offers its task.
     pub parked_until: Option<Timestamp>,
+    /// When it was sent, if the sender was `host`: Celery's clients do not say.
+    pub sent: Option<Timestamp>,
 }

@@ -1,21 +1,21 @@
 //! How a delivery ended: what is committed for it, and what the log says.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use jiff::Timestamp;
 
 use crate::{
     canvas::Follow,
     client, fail_point,
-    protocol::{repr, result},
+    protocol::{receipt::Ran, repr, result},
     store::{Cause, Fate, Finish, Publication, Settled, Settlement, StoredResult, Tag},
-    task::{Exception, Failure, Outcome, Request, State, TaskId, TaskName},
+    task::{Exception, Failure, Outcome, Receipt, Request, State, TaskId, TaskName},
 };
 
 /// How a delivery ended.
 pub(super) enum End {
     /// The task has an outcome.
-    Finished { request: Arc<Request>, outcome: Outcome, wall: Duration },
+    Finished { request: Arc<Request>, outcome: Outcome },
     /// The task failed for good although it was tried again, or could be: its message is worth keeping.
     GivenUp { request: Arc<Request>, failure: Failure, attempts: u32 },
     /// The task failed and is sent again.
@@ -43,7 +43,7 @@ pub(super) enum End {
 impl End {
     /// The end of a task that was not run.
     pub fn without_run(request: Arc<Request>, outcome: Outcome) -> Self {
-        Self::Finished { request, outcome, wall: Duration::ZERO }
+        Self::Finished { request, outcome }
     }
 
     /// The end of a task that failed for good.
@@ -53,17 +53,17 @@ impl End {
     }
 
     /// What is committed: the result, what comes after it, and what becomes of the message. Nothing if it is not ours any
-    /// more.
-    pub fn settlement(&self, tag: Tag, follow: Follow) -> Option<Settlement> {
+    /// more. `ran` goes with the task's own result, if it has run.
+    pub fn settlement(&self, tag: Tag, follow: Follow, ran: Option<Ran<'_>>) -> Option<Settlement> {
         let now = Timestamp::now();
         let (result, fate) = match self {
             Self::Finished { request, outcome, .. } => {
-                let result = result::of_outcome(request, outcome, &follow.children, now);
+                let result = result::of_outcome(request, outcome, &follow.children, ran, now);
                 (stored(request, outcome.state(), result), Fate::Acknowledge)
             }
             Self::GivenUp { request, failure, attempts } => {
                 let outcome = Outcome::Failure(failure.clone());
-                let result = result::of_outcome(request, &outcome, &follow.children, now);
+                let result = result::of_outcome(request, &outcome, &follow.children, ran, now);
                 let cause = Cause {
                     task_id: Some(request.id.clone()),
                     task: Some(request.task.clone()),
@@ -74,7 +74,7 @@ impl End {
                 (stored(request, State::Failure, result), Fate::DeadLetter(Box::new(cause)))
             }
             Self::Retried { request, failure, .. } => {
-                let result = result::of_retry(request, failure);
+                let result = result::of_retry(request, failure, ran);
                 (stored(request, State::Retry, result), Fate::Acknowledge)
             }
             Self::Refused { id: Some(id), exception: Some(exception), .. } => {
@@ -135,7 +135,7 @@ impl End {
     }
 
     /// Says in the log how it ended, in Celery's words.
-    pub fn report(&self, settled: Option<&Settled>) {
+    pub fn report(&self, settled: Option<&Settled>, receipt: Option<&Receipt>) {
         match settled {
             Some(Settled::Done) => {}
             Some(Settled::NotHeld) => tracing::warn!(
@@ -150,8 +150,8 @@ impl End {
         }
         let name = Name(self.request());
         match self {
-            Self::Finished { outcome, wall, .. } => {
-                let seconds = wall.as_secs_f64();
+            Self::Finished { outcome, .. } => {
+                let seconds = receipt.map_or(0.0, |receipt| receipt.wall.as_secs_f64());
                 match outcome {
                     Outcome::Success(value) => {
                         tracing::info!("{name} succeeded in {seconds:.6}s: {}", repr::value(value));

@@ -24,10 +24,11 @@ use crate::{
     client::LogicalClock,
     protocol::{
         event::{self, Event, Pulse, Teller, What},
+        receipt::Took,
         repr,
     },
-    store::{Broadcast, Settled, Topic},
-    task::{Exception, Failure, Outcome, Request, TaskId},
+    store::{Broadcast, Topic},
+    task::{Exception, Failure, Outcome, Receipt, Request, TaskId},
 };
 
 /// How often the heartbeat is told. Celery's own.
@@ -109,11 +110,11 @@ impl Events {
         }
     }
 
-    /// A delivery has ended so, and this was committed. A task that was stopped was so with this signal.
-    pub fn ended(&self, end: &End, settled: Option<&Settled>, signal: Option<i32>) {
+    /// A delivery has ended so, which was committed. A task that was stopped was so with this signal; one that has run took
+    /// this.
+    pub fn ended(&self, end: &End, signal: Option<i32>, receipt: Option<&Receipt>) {
         if self.are_of_tasks()
-            && settled == Some(&Settled::Done)
-            && let Some(what) = of_end(end, signal)
+            && let Some(what) = of_end(end, signal, receipt)
         {
             self.add(what);
         }
@@ -255,15 +256,19 @@ fn pulse(worker: &Worker, freq: f64) -> Pulse {
 }
 
 /// What is told of the end of a delivery; nothing if the task goes on, here or elsewhere.
-fn of_end(end: &End, signum: Option<i32>) -> Option<What> {
+fn of_end(end: &End, signum: Option<i32>, receipt: Option<&Receipt>) -> Option<What> {
+    let host = receipt.cloned().map(Took);
     match end {
-        End::Finished { request, outcome, wall } => Some(match outcome {
+        End::Finished { request, outcome } => Some(match outcome {
             Outcome::Success(value) => What::TaskSucceeded {
                 uuid: request.id.to_string(),
                 result: repr::value(value),
-                runtime: wall.as_secs_f64(),
+                runtime: receipt.map_or(0.0, |receipt| receipt.wall.as_secs_f64()),
+                host,
             },
-            Outcome::Failure(failure) => failed(&request.id, &failure.exception, failure.traceback.clone()),
+            Outcome::Failure(failure) => {
+                failed(&request.id, &failure.exception, failure.traceback.clone(), host)
+            }
             Outcome::Revoked(exception) => What::TaskRevoked {
                 uuid: request.id.to_string(),
                 terminated: exception.message() == "terminated",
@@ -272,15 +277,18 @@ fn of_end(end: &End, signum: Option<i32>) -> Option<What> {
             },
         }),
         End::GivenUp { request, failure, .. } => {
-            Some(failed(&request.id, &failure.exception, failure.traceback.clone()))
+            Some(failed(&request.id, &failure.exception, failure.traceback.clone(), host))
         }
         End::Retried { request, failure: Failure { exception, traceback }, .. } => Some(What::TaskRetried {
             uuid: request.id.to_string(),
             exception: repr::exception(exception),
             traceback: traceback.clone(),
+            host,
         }),
         End::Requeued { request } => Some(What::TaskRejected { uuid: request.id.to_string(), requeue: true }),
-        End::Refused { id: Some(id), exception: Some(exception), .. } => Some(failed(id, exception, None)),
+        End::Refused { id: Some(id), exception: Some(exception), .. } => {
+            Some(failed(id, exception, None, None))
+        }
         End::Refused { .. }
         | End::Ignored { .. }
         | End::Replaced { .. }
@@ -292,8 +300,8 @@ fn of_end(end: &End, signum: Option<i32>) -> Option<What> {
     }
 }
 
-fn failed(id: &TaskId, exception: &Exception, traceback: Option<String>) -> What {
-    What::TaskFailed { uuid: id.to_string(), exception: repr::exception(exception), traceback }
+fn failed(id: &TaskId, exception: &Exception, traceback: Option<String>, host: Option<Took>) -> What {
+    What::TaskFailed { uuid: id.to_string(), exception: repr::exception(exception), traceback, host }
 }
 
 /// About how many bytes an event takes while it waits.
@@ -339,6 +347,7 @@ mod tests {
             uuid: "id".to_owned(),
             exception: "E()".to_owned(),
             traceback: Some(traceback.to_owned()),
+            host: None,
         }
     }
 

@@ -26,11 +26,12 @@ use crate::{
     plugin::Entry,
     protocol::{
         message::{self, Refusal},
+        receipt::Ran,
         repr, result,
     },
     sandbox::{Call, ProgressSink, Run, TimeLimits},
     store::{Delivery, Publication, Settled, Settlement, StoredResult, Tag},
-    task::{Disposition, Exception, Failure, Outcome, Request, State, TaskId, TaskName, decide},
+    task::{Disposition, Exception, Failure, Outcome, Receipt, Request, State, TaskId, TaskName, decide},
 };
 
 /// Runs the task that a message asks for and has the delivery settled. Every path through here ends in a settlement, but
@@ -60,7 +61,7 @@ pub(super) async fn execute(
     };
     fail_point::reach("task:ended");
     // It has gone elsewhere already.
-    let Some(settlement) = settlement else { return end.report(Some(&Settled::Done)) };
+    let Some(settlement) = settlement else { return end.report(Some(&Settled::Done), None) };
     let after = worker.clone();
     let then = |settled| settled_as(after, tag, end, known.into_inner(), settled, alive);
     worker.settler.submit(settlement, then).await;
@@ -80,19 +81,29 @@ fn settled_as(
     if let Some(Settled::Refused(why)) = settled {
         tokio::spawn(async move {
             give_up(&worker, &tag, &end, life.as_ref(), &why).await;
-            end.report(Some(&Settled::Refused(why)));
+            let receipt = life.as_ref().and_then(|life| life.receipt.get());
+            end.report(Some(&Settled::Refused(why)), receipt);
             drop(alive);
         });
         return;
     }
-    worker.events.ended(&end, settled.as_ref(), life.and_then(|life| life.signal.get().copied()));
-    end.report(settled.as_ref());
+    let signal = life.as_ref().and_then(|life| life.signal.get().copied());
+    let receipt = life.as_ref().and_then(|life| life.receipt.get());
+    if settled == Some(Settled::Done) {
+        worker.tally.ended(&end);
+        worker.events.ended(&end, signal, receipt);
+    }
+    end.report(settled.as_ref(), receipt);
 }
 
 /// What is committed for an end: with all that comes after it.
 fn settlement(worker: &Worker, tag: &Tag, end: End, life: Option<&Life>) -> (Option<Settlement>, End) {
     let (end, follow) = follow::after(worker, end, life);
-    (end.settlement(tag.clone(), follow), end)
+    let ran = life.and_then(|life| {
+        let (task, worker) = (life.request.task.as_str(), worker.options.node.as_str());
+        life.receipt.get().map(|receipt| Ran { task, worker, receipt })
+    });
+    (end.settlement(tag.clone(), follow, ran), end)
 }
 
 /// The store will never take how a task ended: whoever waits for it is told of that, if the store takes as much, and its
@@ -154,6 +165,7 @@ async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Life>) 
         return End::without_run(request, outcome);
     }
     fail_point::reach("run:before");
+    let waited = waited(worker, &request);
     worker.events.started(&request);
     worker.tally.begun(&request);
     let run = match run(worker, &work, life, &request, hold).await {
@@ -164,7 +176,8 @@ async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Life>) 
         }
     };
     fail_point::reach("run:after");
-    worker.tally.processed();
+    let receipt = life.receipt.get_or_init(|| receipt(entry, &run, waited));
+    worker.tally.ran(receipt);
     log_output(&request, &run);
     conclude(worker, entry, &delivery, request, run)
 }
@@ -268,11 +281,25 @@ async fn tell_started(worker: &Worker, entry: &Entry, request: &Request) {
     }
 }
 
+/// How long the message has waited since it could have been run.
+fn waited(worker: &Worker, request: &Request) -> Option<Duration> {
+    let since = request.eta.or(request.notes.sent)?;
+    // Clocks differ: what was sent in the future has not waited.
+    Some(Duration::try_from(worker.clock.now().duration_since(since)).unwrap_or_default())
+}
+
+/// What the run took.
+fn receipt(entry: &Entry, run: &Run, waited: Option<Duration>) -> Receipt {
+    let Run { wall, cpu, peak_memory, .. } = *run;
+    let digest = entry.plugin.program.digest().clone();
+    Receipt { wall, cpu, peak_memory: peak_memory as u64, waited, digest }
+}
+
 /// What follows from a run: its outcome, or another try.
 fn conclude(worker: &Worker, entry: &Entry, delivery: &Delivery, request: Arc<Request>, run: Run) -> End {
-    let Run { outcome, asked, wall, .. } = run;
+    let Run { outcome, asked, .. } = run;
     match decide(&request, outcome, asked, &entry.options().retry, fastrand::f64(), repr::arguments) {
-        Disposition::Finish(outcome) => End::Finished { request, outcome, wall },
+        Disposition::Finish(outcome) => End::Finished { request, outcome },
         Disposition::GiveUp(failure) => End::given_up(request, failure),
         Disposition::Retry { failure, after, retries } => {
             retry(worker, delivery, request, failure, after, retries)

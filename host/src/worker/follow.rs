@@ -6,7 +6,7 @@ use super::{Worker, end::End};
 use crate::{
     canvas::{self, Builtin, Follow, InvalidCanvas, Sent, Setting, Workflow},
     sandbox::Outbox,
-    task::{Exception, Failure, Outcome, Request, SharedJson, TaskName},
+    task::{Exception, Failure, Outcome, Receipt, Request, SharedJson, TaskName},
 };
 
 /// What is known of a task once its message was read.
@@ -15,6 +15,8 @@ pub(super) struct Life {
     pub request: Arc<Request>,
     /// The signal that it was stopped with, if it was.
     pub signal: OnceLock<i32>,
+    /// What its run took, once it has run.
+    pub receipt: OnceLock<Receipt>,
     workflow: Result<Workflow, InvalidCanvas>,
     sent: Arc<Mutex<Sent>>,
     /// What comes after a chord that the task has finished.
@@ -27,6 +29,7 @@ impl Life {
         Self {
             request: Arc::new(request),
             signal: OnceLock::new(),
+            receipt: OnceLock::new(),
             workflow,
             sent: Arc::default(),
             finished: Mutex::default(),
@@ -101,8 +104,8 @@ fn after_own(worker: &Worker, end: End, life: &Life) -> (End, Follow) {
             let failure = Failure::without_traceback(invalid.exception());
             let follow = failed(worker, life, &failure);
             let end = match end {
-                End::Finished { request, wall, .. } => {
-                    End::Finished { request, outcome: Outcome::Failure(failure), wall }
+                End::Finished { request, .. } => {
+                    End::Finished { request, outcome: Outcome::Failure(failure) }
                 }
                 end => end,
             };

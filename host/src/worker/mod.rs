@@ -284,7 +284,7 @@ impl Worker {
             node: self.options.node.clone(),
             pid: std::process::id(),
             active: self.running.len() as u64,
-            processed: self.tally.total(),
+            processed: self.tally.runs(),
         }
     }
 

@@ -146,7 +146,7 @@ impl World {
             self.results.entry(id.to_string()).or_insert((state.as_str().to_owned(), meta["result"].clone()));
         }
         for submission in &follow.sends {
-            self.queue.push_back(message::encode(submission, "tag", "gen1@host"));
+            self.queue.push_back(message::encode(submission, Timestamp::UNIX_EPOCH, "tag", "gen1@host"));
         }
     }
 }
@@ -222,6 +222,7 @@ fn value(outcome: &Outcome) -> Value {
         date_done: None,
         group_id: None,
         parent_id: None,
+        ran: None,
     });
     serde_json::from_str::<Value>(&meta).unwrap()["result"].clone()
 }

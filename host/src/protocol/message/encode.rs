@@ -124,8 +124,9 @@ impl Submission {
     }
 }
 
-/// Writes the message. `delivery_tag` must be new for each; `origin` tells who sends it, as `gen<pid>@<host>`.
-pub fn encode(submission: &Submission, delivery_tag: &str, origin: &str) -> Vec<u8> {
+/// Writes the message, sent at the time `now`. `delivery_tag` must be new for each; `origin` tells who sends it, as
+/// `gen<pid>@<host>`.
+pub fn encode(submission: &Submission, now: Timestamp, delivery_tag: &str, origin: &str) -> Vec<u8> {
     let Submission { id, args, kwargs, .. } = submission;
     let embed = submission.embed.text();
     let envelope = Envelope {
@@ -152,6 +153,7 @@ pub fn encode(submission: &Submission, delivery_tag: &str, origin: &str) -> Vec<
             replaced_task_nesting: submission.replaced_task_nesting,
             stamped_headers: submission.stamped_headers.as_ref(),
             stamps: &submission.stamps,
+            host: super::rewrite::notes_of_sending(now),
             own: submission.headers.iter().filter(|(name, _)| !is_celerys(name)).collect(),
         },
         properties: Properties {
@@ -177,18 +179,18 @@ fn seconds(time: Duration) -> Number {
 }
 
 #[derive(Serialize)]
-struct Envelope<'a> {
+struct Envelope<'a, Notes: Serialize> {
     body: String,
     #[serde(rename = "content-encoding")]
     content_encoding: &'a str,
     #[serde(rename = "content-type")]
     content_type: &'a str,
-    headers: Headers<'a>,
+    headers: Headers<'a, Notes>,
     properties: Properties<'a>,
 }
 
 #[derive(Serialize)]
-struct Headers<'a> {
+struct Headers<'a, Notes: Serialize> {
     lang: &'a str,
     task: &'a str,
     id: &'a str,
@@ -208,6 +210,7 @@ struct Headers<'a> {
     replaced_task_nesting: u32,
     stamped_headers: Option<&'a SharedJson>,
     stamps: &'a IndexMap<String, SharedJson>,
+    host: Notes,
     #[serde(flatten)]
     own: IndexMap<&'a String, &'a SharedJson>,
 }

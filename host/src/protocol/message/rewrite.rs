@@ -112,6 +112,13 @@ struct WrittenNotes {
     admitted: bool,
     #[serde(skip_serializing_if = "is_default")]
     parked_until: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    sent: Option<String>,
+}
+
+/// The notes of a message that is sent now, as its encoder writes them.
+pub fn notes_of_sending(now: Timestamp) -> impl Serialize {
+    WrittenNotes { sent: Some(time::write(now)), ..WrittenNotes::default() }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -128,6 +135,7 @@ pub fn read_notes(header: Option<&RawValue>) -> Notes {
         begun: written.begun,
         admitted: written.admitted,
         parked_until: written.parked_until.and_then(|text| time::read(&text)),
+        sent: written.sent.and_then(|text| time::read(&text)),
     }
 }
 
@@ -203,9 +211,9 @@ impl<'a> Envelope<'a> {
         if self.notes == Notes::default() {
             self.headers.shift_remove(HEADER);
         } else {
-            let Notes { deaths, running, begun, admitted, parked_until } = self.notes;
-            let parked_until = parked_until.map(time::write);
-            self.set_header(HEADER, WrittenNotes { deaths, running, begun, admitted, parked_until })?;
+            let Notes { deaths, running, begun, admitted, parked_until, sent } = self.notes;
+            let (parked_until, sent) = (parked_until.map(time::write), sent.map(time::write));
+            self.set_header(HEADER, WrittenNotes { deaths, running, begun, admitted, parked_until, sent })?;
         }
         let (headers, properties) = (raw(&self.headers)?, raw(&self.properties)?);
         self.envelope.insert("headers".to_owned(), headers);

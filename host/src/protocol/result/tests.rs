@@ -26,6 +26,7 @@ fn results_are_written_in_celerys_form() {
         date_done: Some(noon()),
         group_id: None,
         parent_id: None,
+        ran: None,
     };
     let done = r#""date_done":"2026-11-23T12:00:00.500000+00:00""#;
     let cases = [
@@ -76,7 +77,7 @@ fn request() -> Request {
     );
     message.group_id = Some(id("g"));
     message.parent_id = Some(id("p"));
-    let message = crate::protocol::message::encode(&message, "tag", "gen1@host1");
+    let message = crate::protocol::message::encode(&message, noon(), "tag", "gen1@host1");
     crate::protocol::message::decode(&message, &Default::default()).unwrap()
 }
 
@@ -93,7 +94,7 @@ fn every_outcome_has_its_text() {
         (Outcome::Revoked(revoked.clone()), State::Revoked, Some(revoked), None),
     ];
     for (outcome, state, exception, traceback) in cases {
-        let text = of_outcome(&request, &outcome, &[], noon());
+        let text = of_outcome(&request, &outcome, &[], None, noon());
         assert!(text.ends_with(r#""group_id":"g","parent_id":"p","task_id":"i"}"#), "{text}");
         let stored = decode(&text).unwrap();
         assert_eq!((stored.id, stored.state), (id("i"), state));
@@ -107,7 +108,7 @@ fn every_outcome_has_its_text() {
 fn a_task_that_is_retried_has_an_exception_and_is_not_done() {
     let error = Exception::builtin("ValueError", "nope");
     let failure = Failure { exception: error.clone(), traceback: Some("Traceback\n".to_owned()) };
-    let text = of_retry(&request(), &failure);
+    let text = of_retry(&request(), &failure, None);
     assert_eq!(
         text,
         r#"{"status":"RETRY","result":{"exc_type":"ValueError","exc_message":["nope"],"exc_module":"builtins"},"traceback":"Traceback\n","children":[],"date_done":null,"group_id":"g","parent_id":"p","task_id":"i"}"#
@@ -148,6 +149,7 @@ fn every_recorded_result_is_read_and_can_be_written_again() {
             date_done: stored.date_done.as_deref().map(|time| time.parse().unwrap()),
             group_id: group_id.as_ref(),
             parent_id: parent_id.as_ref(),
+            ran: None,
         });
         let mut theirs = theirs.clone();
         // There with `result_extended` only.

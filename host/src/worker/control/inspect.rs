@@ -8,7 +8,7 @@ use crate::{
     canvas,
     plugin::Entry,
     protocol::{message, time},
-    task::{Request, TaskName},
+    task::{Request, TaskName, Totals},
     worker::{Worker, machine},
 };
 
@@ -44,6 +44,7 @@ pub(super) fn stats(worker: &Worker) -> Value {
         "broker": conf::broker(worker),
         "prefetch_count": pool.size(),
         "rusage": machine::usage(),
+        "host": totals(&worker.tally.totals()),
     });
     if let Some(autoscale) = &worker.autoscale {
         let (bounds, demand) = autoscale.now();
@@ -51,6 +52,21 @@ pub(super) fn stats(worker: &Worker) -> Value {
             json!({"max": bounds.max, "min": bounds.min, "current": pool.size(), "qty": demand});
     }
     stats
+}
+
+/// What all runs took, in seconds and bytes, and how tasks ended.
+fn totals(totals: &Totals) -> Value {
+    json!({
+        "runs": totals.runs,
+        "runtime": totals.wall.as_secs_f64(),
+        "cputime": totals.cpu.as_secs_f64(),
+        "waited": totals.waited.as_secs_f64(),
+        "memory": totals.peak_memory,
+        "succeeded": totals.succeeded,
+        "failed": totals.failed,
+        "retried": totals.retried,
+        "revoked": totals.revoked,
+    })
 }
 
 pub(super) fn active(worker: &Worker, arguments: &Arguments<'_>) -> Result<Value, Raised> {
@@ -134,7 +150,7 @@ fn attribute(worker: &Worker, name: &TaskName, entry: &Entry, item: &str) -> Opt
             Some(format!("{name}{}", signature.strip_prefix(function.name()).unwrap_or(&signature)))
         }
         "plugin" => Some(entry.plugin.file.clone()),
-        "digest" => Some(entry.plugin.program.digest().to_owned()),
+        "digest" => Some(entry.plugin.program.digest().to_string()),
         "rate_limit" => worker.limits.of(name, &worker.registry)?.map(|limit| limit.to_string()),
         "time_limit" => limits.hard.and_then(seconds),
         "soft_time_limit" => limits.soft.and_then(seconds),

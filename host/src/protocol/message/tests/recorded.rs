@@ -166,12 +166,14 @@ fn what_we_send_is_what_a_python_client_sends() {
         };
         let tag = properties["delivery_tag"].as_str().unwrap();
         let origin = theirs["headers"]["origin"].as_str().unwrap();
-        let ours: Value = serde_json::from_slice(&encode(&submission, tag, origin)).unwrap();
+        let ours: Value =
+            serde_json::from_slice(&encode(&submission, jiff::Timestamp::now(), tag, origin)).unwrap();
 
         // What that client could say and a `Submission` cannot, and what a worker on Redis has no use for.
         let theirs = without(theirs, &[("headers", "shadow"), ("headers", "x-my")]);
         let theirs = without(theirs, &[("properties", "expiration"), ("properties", "reply_to")]);
-        let ours = without(ours, &[("headers", "shadow"), ("properties", "reply_to")]);
+        // And when it was sent, which no client says.
+        let ours = without(ours, &[("headers", "shadow"), ("headers", "host"), ("properties", "reply_to")]);
         // As text, so that the order of keys counts too.
         assert_eq!(ours.to_string(), theirs.to_string(), "{case}");
     }
@@ -252,11 +254,12 @@ fn what_is_encoded_decodes_to_the_same() {
             "celery".parse().unwrap(),
         )
     };
-    let request = decoded(&encode(&sent, "tag", "gen1@host1")).unwrap();
+    let now = "2029-12-31T23:00:00Z".parse().unwrap();
+    let request = decoded(&encode(&sent, now, "tag", "gen1@host1")).unwrap();
     assert_eq!((&request.id, &request.task), (&sent.id, &sent.task));
     assert_eq!((request.args.get(), request.kwargs.get()), (sent.args.get(), sent.kwargs.get()));
     assert_eq!((request.eta, request.expires, request.limits), (sent.eta, sent.expires, sent.limits));
-    assert_eq!((request.retries, request.ignore_result), (3, true));
+    assert_eq!((request.retries, request.ignore_result, request.notes.sent), (3, true, Some(now)));
     assert_eq!(
         (request.root_id, request.parent_id, request.group_id),
         (sent.root_id, sent.parent_id, sent.group_id)
