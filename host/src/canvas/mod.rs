@@ -4,6 +4,7 @@
 //! # Layout
 //!
 //! - `signature`: calls that are not made yet, read and written. `freeze`: who is who in them. `result_tuple`: their results.
+//! - `names`: which tasks a signature can have run.
 //! - `apply`: from a signature to messages. `replace`: a task that hands its place to another.
 //! - `workflow`: what a message says is to come after it. `follow`: what comes after an outcome. `abandon`: what never comes.
 //! - `builtin`: the tasks that Celery itself brings along. `chord`: what comes after the last part of a chord.
@@ -19,6 +20,7 @@ mod builtin;
 mod chord;
 mod follow;
 mod freeze;
+mod names;
 mod replace;
 mod result_tuple;
 mod signature;
@@ -34,6 +36,7 @@ pub use apply::{Caller, Sends};
 pub use builtin::{BUILTINS, Builtin, builtin};
 pub use chord::{ending, finish, missing};
 pub use follow::{Follow, Setting, after};
+pub use names::tasks_of;
 pub use replace::Sent;
 pub use signature::{Raw, Signature};
 pub use workflow::Workflow;

@@ -10,7 +10,7 @@ mod settling;
 mod watch;
 
 pub use folder::{Change, Folder};
-pub use manifest::ManifestError;
+pub use manifest::{Manifest, ManifestError};
 pub use registry::{Changes, Entry, Plugin, Registry};
 pub use watch::follow;
 

@@ -5,10 +5,10 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::{PluginError, manifest};
+use super::{Manifest, PluginError, manifest};
 use crate::{
     sandbox::{Program, Sandbox, Skipped},
-    task::{TaskName, TaskOptions},
+    task::{Grants, TaskName, TaskOptions},
 };
 
 /// The tasks that can be run now. Asked once for each message, so reading it takes no lock; replaced as a whole when
@@ -39,6 +39,8 @@ pub struct Plugin {
     pub file: String,
     /// The compiled code.
     pub program: Program,
+    /// What it asks for.
+    pub grants: Arc<Grants>,
     /// How each of the program's functions is to be run, in their order.
     options: Vec<TaskOptions>,
     /// The functions that only the manifest knows.
@@ -112,9 +114,21 @@ impl Plugin {
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let name = plugin_name(&file).ok_or_else(|| PluginError::Name { file: file.clone() })?;
         let wasm = std::fs::read(path)?;
-        let program = sandbox.load(&file, &wasm)?;
-        let (options, unknown) = manifest::read(path, program.functions())?;
-        Ok(Self { name, file, program, options, unknown })
+        let beside = manifest::beside(path)?;
+        Self::of(sandbox, name, file, &wasm, beside.as_deref())
+    }
+
+    /// Compiles the bytes of a `.wasm` file, with the text of the manifest beside it if it has one.
+    fn of(
+        sandbox: &Sandbox,
+        name: String,
+        file: String,
+        wasm: &[u8],
+        beside: Option<&str>,
+    ) -> Result<Self, PluginError> {
+        let program = sandbox.load(&file, wasm)?;
+        let Manifest { options, grants, unknown } = Manifest::of(&file, wasm, beside, program.functions())?;
+        Ok(Self { name, file, program, grants: Arc::new(grants), options, unknown })
     }
 
     /// What in the file or its manifest is no task, with the reason.

@@ -11,11 +11,16 @@ use std::{
 };
 
 use tokio::time::Instant;
-use wasmtime::{Engine, Store};
+use wasmtime::Store;
 use wasmtime_wasi::{WasiCtxView, WasiView, p1::WasiP1Ctx};
 
-use super::{Call, Options, Outbox, ProgressSink, TimeLimits, limiter::Limiter, output::Capture, wasi};
-use crate::task::{Asked, Request};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
+
+use super::{
+    Access, Call, Inner, Outbox, ProgressSink, TimeLimits, http::Http, limiter::Limiter, output::Capture,
+    refusals::Refuser, wasi,
+};
+use crate::task::{Asked, Grants, Request};
 
 /// The state of one run's store.
 pub(super) struct Guest {
@@ -31,6 +36,11 @@ pub(super) struct Guest {
     /// What becomes of its message if it fails; the last thing it asked for.
     pub(super) asked: Option<Asked>,
     pub(super) listens: Listens,
+    access: Arc<Access>,
+    /// Made when something is refused or requested for the first time, as [`Http`] is.
+    refuser: Option<Refuser>,
+    http: Option<Box<Http>>,
+    sandbox: Arc<Inner>,
     /// The most bytes of JSON that it may hand to the host as one value.
     pub(super) largest_value: usize,
 }
@@ -49,13 +59,13 @@ pub(super) struct Stdio {
 impl Guest {
     /// A store for one run, with every limit set.
     pub(super) fn store(
-        engine: &Engine,
-        options: &Options,
+        sandbox: &Arc<Inner>,
         call: Call,
         deadlines: Deadlines,
         listens: Listens,
         stdio: Stdio,
     ) -> Store<Self> {
+        let options = &sandbox.options;
         let guest = Self {
             wasi: None,
             stdio,
@@ -66,9 +76,13 @@ impl Guest {
             deadlines,
             asked: None,
             listens,
+            access: call.access,
+            refuser: None,
+            http: None,
+            sandbox: sandbox.clone(),
             largest_value: options.result,
         };
-        let mut store = Store::new(engine, guest);
+        let mut store = Store::new(&sandbox.engine, guest);
         store.limiter(|guest| &mut guest.limiter);
         store.set_hostcall_fuel(options.host_call);
         // The clock only makes a guest yield; the deadlines end it. So a guest that waits and one that
@@ -83,6 +97,33 @@ impl Guest {
     pub(super) fn wasi(&mut self) -> &mut WasiP1Ctx {
         let context = || Box::new(wasi::context(self.request.task.as_str(), self.stdio.clone()));
         self.wasi.get_or_insert_with(context)
+    }
+
+    pub(super) fn grants(&self) -> &Grants {
+        &self.access.grants
+    }
+
+    /// Refuses what is not granted.
+    pub(super) fn refuser(&mut self) -> &Refuser {
+        self.refuser.get_or_insert_with(|| Refuser::new(self.access.clone()))
+    }
+
+    /// What was refused.
+    pub(super) fn refused(&self) -> Vec<String> {
+        self.refuser.as_ref().map(Refuser::shown).unwrap_or_default()
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        if self.http.is_none() {
+            let refuser = self.refuser().clone();
+            self.http = Some(Box::new(Http::new(self.sandbox.http.clone(), refuser)));
+        }
+        self.wasi();
+        let (http, wasi) = (self.http.as_mut(), self.wasi.as_mut());
+        let (http, wasi) = http.zip(wasi).expect("both were made above");
+        http.view(wasi.ctx().table)
     }
 }
 

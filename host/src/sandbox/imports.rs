@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use wasmtime::component::{HasSelf, Linker};
 
-use super::{convert, guest::Guest};
+use super::{convert, guest::Guest, refusals::Kind};
 use crate::task::{Asked, LONGEST_DELAY, SharedJson};
 use bindings::host::tasks::{context, delivery, progress, types, workflow};
 
@@ -77,17 +77,34 @@ impl delivery::Host for Guest {
 
 impl workflow::Host for Guest {
     fn send(&mut self, signature: String) -> Result<String, String> {
-        let signature = self.signature(&signature)?;
+        let signature = self.granted(&signature)?;
         self.outbox.send(signature)
     }
 
     fn replace(&mut self, signature: String) -> Result<(), String> {
-        let signature = self.signature(&signature)?;
+        let signature = self.granted(&signature)?;
         self.outbox.replace(signature)
     }
 }
 
 impl Guest {
+    /// The signature, if all its tasks may be sent.
+    fn granted(&mut self, text: &str) -> Result<SharedJson, String> {
+        let signature = self.signature(text)?;
+        if self.grants().allows_all_submits() {
+            return Ok(signature);
+        }
+        let tasks = self.outbox.tasks(&signature)?;
+        match tasks.into_iter().find(|task| !self.grants().allows_submit(task)) {
+            None => Ok(signature),
+            Some(task) => {
+                let what = format!("task {task} (not in [grants] submit)");
+                self.refuser().refuse(Kind::Submit, &what);
+                Err(format!("refused: {what}"))
+            }
+        }
+    }
+
     fn signature(&self, text: &str) -> Result<SharedJson, String> {
         let json = convert::json_text(text, self.largest_value).map_err(|exception| exception.message())?;
         Ok(json.into())

@@ -8,25 +8,31 @@
 //!
 //! - `inspect` counts and recognises, `load` compiles, `program` is what comes of it. `code_cache` keeps it on disk.
 //! - `engine`, `wasi`, `imports` and `limiter` are the walls; `guest` is the state of one run within them.
+//! - `access` says what a plugin was granted, `refusals` what it was not; `http` are the requests that it makes.
 //! - `run` runs; `output`, `trap` and `traceback` say what happened.
 //! - `signature` and `convert` stand between JSON and WebAssembly's types.
 //!
 //! # What always holds
 //!
 //! - Nothing that a guest does blocks a thread for longer than a tick, ends the process, or outlives its run.
-//! - A guest has clocks, random numbers, captured output and `host:tasks`. It has no files, network or environment.
+//! - A guest has clocks, random numbers, captured output and `host:tasks`, and beyond that what it was granted. It has no files,
+//!   sockets or environment.
 
+mod access;
 mod code_cache;
 mod convert;
 mod engine;
 mod guest;
+mod http;
 mod imports;
 mod inspect;
 mod limiter;
 mod load;
 mod output;
 mod program;
+mod refusals;
 mod run;
+mod sections;
 mod signature;
 #[cfg(test)]
 mod tests;
@@ -40,10 +46,14 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
 
+pub use access::Access;
 use code_cache::CodeCache;
+pub use http::{HttpOptions, Network};
 pub use load::LoadError;
 pub use output::Output;
 pub use program::{Function, Program, Shape};
+pub use refusals::{Kind as RefusedKind, Refusals};
+pub use sections::sections;
 pub use signature::{Param, Signature, Skipped};
 
 use crate::task::{Asked, Json, Outcome, Request, SharedJson};
@@ -58,6 +68,7 @@ struct Inner {
     options: Options,
     engine: Engine,
     linkers: wasi::Linkers,
+    http: Arc<http::Client>,
     code_cache: Option<CodeCache>,
     /// As many permits as the pool has room for.
     slots: Semaphore,
@@ -82,6 +93,8 @@ pub struct Options {
     pub host_call: usize,
     /// The folder where compiled code is kept, if it is.
     pub code_cache: Option<PathBuf>,
+    /// What requests of guests may take.
+    pub http: HttpOptions,
 }
 
 impl Default for Options {
@@ -98,6 +111,7 @@ impl Default for Options {
             // With wasmtime's own 128 MiB, one call made the host hold 275 MB for a guest.
             host_call: 4 << 20,
             code_cache: None,
+            http: HttpOptions::default(),
         }
     }
 }
@@ -108,6 +122,9 @@ impl Sandbox {
         let engine = engine::engine(&options)?;
         let linkers =
             wasi::Linkers::new(&engine).map_err(|error| SandboxError::Linker { reason: one_line(&error) })?;
+        let http = http::Client::new(options.http.clone())
+            .map(Arc::new)
+            .map_err(|reason| SandboxError::Authorities { reason })?;
         let code_cache = options.code_cache.as_ref().and_then(|folder| {
             CodeCache::open(folder, &engine)
                 .map_err(|error| tracing::warn!("compiled code is not kept: {folder:?}: {error}"))
@@ -115,7 +132,9 @@ impl Sandbox {
         });
         let slots = Semaphore::new(options.slots);
         let ticker = engine::Ticker::start(&engine)?;
-        Ok(Self { inner: Arc::new(Inner { options, engine, linkers, code_cache, slots, _ticker: ticker }) })
+        Ok(Self {
+            inner: Arc::new(Inner { options, engine, linkers, http, code_cache, slots, _ticker: ticker }),
+        })
     }
 
     /// Compiles a `.wasm` file. `file_name` is used in messages, and names the task of a command. Takes up to
@@ -156,6 +175,12 @@ pub enum SandboxError {
         /// What wasmtime said.
         reason: String,
     },
+    /// The certificates of authorities cannot be used.
+    #[error("cannot trust what --http-ca names: {reason}")]
+    Authorities {
+        /// Why.
+        reason: String,
+    },
     /// The thread of the clock did not start.
     #[error("cannot start the thread that interrupts guests")]
     Ticker(#[source] std::io::Error),
@@ -171,12 +196,17 @@ pub struct Call {
     pub progress: ProgressSink,
     /// Where what it sends goes.
     pub outbox: Arc<dyn Outbox>,
+    /// What it may reach.
+    pub access: Arc<Access>,
 }
 
 /// Takes what a run sends: nothing is sent before it has succeeded.
 pub trait Outbox: Send + Sync {
     /// Adds a call, given as one of Celery's signatures; answers the id of its result, or why it cannot be made.
     fn send(&self, signature: SharedJson) -> Result<String, String>;
+
+    /// The names of all tasks in a signature, those that follow others included; or why it is none.
+    fn tasks(&self, signature: &SharedJson) -> Result<Vec<String>, String>;
 
     /// Puts a call in the place of the task that runs, or says why not.
     fn replace(&self, signature: SharedJson) -> Result<(), String>;

@@ -19,7 +19,7 @@ use super::{
     guest::{Deadlines, Guest, Listens, Stdio},
     output::Capture,
     program::{Code, Loaded, Program},
-    traceback::traceback,
+    traceback::{add_notes, traceback},
     trap,
 };
 use crate::task::{Asked, Exception, Failure, Json, Outcome};
@@ -99,7 +99,7 @@ impl Loaded {
         let stdio = Stdio { stdin, stdout: stdout.clone(), stderr: output.clone() };
         let started = Instant::now();
         let mut cpu = Duration::ZERO;
-        let mut store = Guest::store(&self.sandbox.engine, options, call, deadlines, listens.clone(), stdio);
+        let mut store = Guest::store(&self.sandbox, call, deadlines, listens.clone(), stdio);
         let ended = {
             // Pinned here, so that they are not moved on: they are large.
             let execution = pin!(self.execute(function, &mut store, &arguments));
@@ -108,6 +108,7 @@ impl Loaded {
         };
         let (peak_memory, refused) = (store.data().limiter.memory(), store.data().limiter.refused());
         let mut asked = store.data().asked;
+        let not_granted = store.data().refused();
         // The order matters: the pool has room for the next instance only when this one is gone.
         drop(store);
         drop(slot);
@@ -129,6 +130,7 @@ impl Loaded {
                 Err(exception) => self.failure(function, exception, None, &output),
             },
         };
+        let outcome = with_notes(outcome, &not_granted);
         let asked = asked.filter(|_| matches!(outcome, Outcome::Failure(_)));
         Run { outcome, asked, wall, cpu, peak_memory, output }
     }
@@ -204,6 +206,14 @@ impl Loaded {
         let traceback = Some(traceback(&self.file, name, frames, output, &exception));
         Outcome::Failure(Failure { exception, traceback })
     }
+}
+
+/// A failure tells what its run was refused.
+fn with_notes(mut outcome: Outcome, not_granted: &[String]) -> Outcome {
+    if let Outcome::Failure(Failure { traceback: Some(traceback), .. }) = &mut outcome {
+        add_notes(traceback, not_granted);
+    }
+    outcome
 }
 
 impl Run {

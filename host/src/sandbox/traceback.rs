@@ -2,7 +2,7 @@
 //! traceback.
 //!
 //! Invariant: begins with `Traceback (most recent call last):`, ends with the exception's line, and has at
-//! most [`LONGEST`] bytes.
+//! most [`LONGEST`] bytes. Only notes come after that, as those of Python's exceptions do.
 
 use wasmtime::WasmBacktrace;
 
@@ -36,6 +36,13 @@ pub(super) fn traceback(
     // The outermost frame is the task itself, under the name that the compiler gave it.
     names.dedup();
     write(file, &names, output, exception)
+}
+
+/// Adds what the run was refused, a line each.
+pub(super) fn add_notes(traceback: &mut String, refused: &[String]) {
+    for what in refused {
+        traceback.push_str(&format!("refused: {what}\n"));
+    }
 }
 
 /// `names` has the outermost first.

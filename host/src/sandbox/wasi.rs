@@ -1,7 +1,8 @@
 //! The WASI that a guest sees: clocks, random numbers and captured output, and nothing else.
 //!
 //! Files and sockets are linked all the same, because the run-times of Python and JavaScript import them
-//! whether a program uses them or not; each call of them is refused.
+//! whether a program uses them or not; each call of them is refused. What can be granted (`http` and others) is linked
+//! for all, and refused in the call to those who were not granted it.
 
 use wasmtime::{Engine, component};
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiView, p1, p1::WasiP1Ctx, p2, p2::pipe::MemoryInputPipe};
@@ -12,8 +13,16 @@ use super::{
 };
 
 /// The packages that a component may import from.
-pub(super) const PACKAGES: &[&str] =
-    &["host:tasks", "wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io", "wasi:random", "wasi:sockets"];
+pub(super) const PACKAGES: &[&str] = &[
+    "host:tasks",
+    "wasi:cli",
+    "wasi:clocks",
+    "wasi:filesystem",
+    "wasi:http",
+    "wasi:io",
+    "wasi:random",
+    "wasi:sockets",
+];
 
 /// The modules that a core module may import from.
 pub(super) const MODULES: &[&str] = &["wasi_snapshot_preview1"];
@@ -36,6 +45,7 @@ impl Linkers {
     pub(super) fn new(engine: &Engine) -> wasmtime::Result<Self> {
         let mut component = component::Linker::new(engine);
         p2::add_to_linker_async(&mut component)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut component)?;
         imports::add_to_linker(&mut component)?;
         let mut module = wasmtime::Linker::new(engine);
         p1::add_to_linker_async(&mut module, |guest: &mut Guest| guest.wasi())?;

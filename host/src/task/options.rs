@@ -1,12 +1,22 @@
 //! What a task's author says about how it is to be run.
 
-use super::{Limits, RateLimit, RetryPolicy};
+use std::time::Duration;
+
+use super::{Limits, QueueName, RateLimit, RetryPolicy};
 
 /// The options of one task, by Celery's names. A plugin's manifest sets them; see `plugin/manifest.rs`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskOptions {
     /// The time limits of a run; the message and the worker can only ask for less.
     pub limits: Limits,
+    /// How much memory a run may take, in bytes, if less than the worker allows.
+    pub memory_limit: Option<usize>,
+    /// How long a run may compute, if less than the worker allows.
+    pub cpu_limit: Option<Duration>,
+    /// The queue to which the task is sent when whoever sends it names none.
+    pub queue: Option<QueueName>,
+    /// Whether retries, and what follows in a chain, stay on the version of the plugin that they began with.
+    pub pin_version: bool,
     /// Whether the task is run again when a worker died that was running it: Celery's `acks_late` and
     /// `reject_on_worker_lost`. If either is false, it has failed then.
     pub acks_late: bool,
@@ -27,6 +37,10 @@ impl Default for TaskOptions {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
+            memory_limit: None,
+            cpu_limit: None,
+            queue: None,
+            pin_version: false,
             acks_late: true,
             reject_on_worker_lost: true,
             ignore_result: false,

@@ -31,7 +31,9 @@ use crate::{
     },
     sandbox::{Call, ProgressSink, Run, TimeLimits},
     store::{Delivery, Publication, Settled, Settlement, StoredResult, Tag},
-    task::{Disposition, Exception, Failure, Outcome, Receipt, Request, State, TaskId, TaskName, decide},
+    task::{
+        Disposition, Exception, Failure, Outcome, Receipt, Request, State, TaskId, TaskName, Tenant, decide,
+    },
 };
 
 /// Runs the task that a message asks for and has the delivery settled. Every path through here ends in a settlement, but
@@ -244,6 +246,7 @@ async fn run(
         limits: limits(worker, entry, request),
         progress: progress_sink(worker.clone(), request.id.clone()),
         outbox: life.outbox(),
+        access: worker.accesses.of(&Tenant::DEFAULT, &entry.plugin),
     };
     // That it runs is told while it does, so that no task waits for it; and before its end can be told.
     let run = pin!(async { tokio::join!(tell_started(worker, entry, request), work.run(call)).1 });

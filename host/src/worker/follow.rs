@@ -70,6 +70,10 @@ impl Outbox for Mutex<Sent> {
         sent.call(&signature).map_err(|error| error.to_string())
     }
 
+    fn tasks(&self, signature: &SharedJson) -> Result<Vec<String>, String> {
+        canvas::tasks_of(signature).map_err(|error| error.to_string())
+    }
+
     fn replace(&self, signature: SharedJson) -> Result<(), String> {
         let mut sent = self.lock().unwrap_or_else(PoisonError::into_inner);
         sent.replace(&signature).map_err(|error| error.to_string())

@@ -1,7 +1,7 @@
 //! The worker: takes messages, runs tasks, records results.
 //!
 //! - `execute`: the life of one task, top to bottom. `end`: how it can end, and what is committed then.
-//! - `work`: what a message needs done. `follow`, `chords`: what comes after a task, and after the last part of a chord.
+//! - `work`: what a message needs done. `access`: what its plugin may reach. `follow`, `chords`: what comes after a task, and after the last part of a chord.
 //! - `events`: telling those who watch. `control`: what it is asked and told from outside, and `pool`, `autoscale`, `queues`
 //!   and `time_limits`, which that can change. `tally`, `machine`: numbers for those who ask.
 //! - `running`: what runs now, and stopping it. `revoked`: what must not run.
@@ -32,6 +32,7 @@ use crate::{
     task::QueueName,
 };
 
+mod access;
 mod autoscale;
 mod chords;
 mod clock;
@@ -55,6 +56,7 @@ mod tally;
 mod time_limits;
 mod work;
 
+use access::Accesses;
 use autoscale::Autoscale;
 pub use autoscale::Bounds;
 use clock::Clock;
@@ -109,6 +111,7 @@ pub struct Worker {
     options: Options,
     store: Store,
     registry: Arc<Registry>,
+    accesses: Accesses,
     shutdown: Shutdown,
     settler: Settler,
     lease: Lease,
@@ -159,6 +162,7 @@ impl Worker {
             options,
             store,
             registry,
+            accesses: Accesses::default(),
             shutdown,
             settler,
             lease: Lease::default(),

@@ -57,7 +57,7 @@ impl Work {
         let mut size = 0;
         let mut all = Run::of_nothing();
         for args in each {
-            let Call { request, limits, progress, outbox } = &call;
+            let Call { request, limits, progress, outbox, access } = &call;
             let request = Request {
                 args: args.clone(),
                 kwargs: RawValue::from_string("{}".to_owned()).expect("it is JSON"),
@@ -68,8 +68,8 @@ impl Work {
                 hard: limits.hard.saturating_sub(spent),
                 soft: limits.soft.map(|soft| soft.saturating_sub(spent)),
             };
-            let (progress, outbox) = (progress.clone(), outbox.clone());
-            let call = Call { request: Arc::new(request), limits, progress, outbox };
+            let (progress, outbox, access) = (progress.clone(), outbox.clone(), access.clone());
+            let call = Call { request: Arc::new(request), limits, progress, outbox, access };
             let run = plugin.program.run(*function, call).await;
             all.add(&run);
             match run.outcome {

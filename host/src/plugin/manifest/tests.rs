@@ -1,14 +1,16 @@
 //! What manifests say and how they are refused.
 
-use super::*;
+use std::time::Duration;
+
+use super::{options::KEYS, *};
 use crate::task::{Limits, RetryPolicy};
 
-fn parsed(text: &str) -> Result<(Vec<TaskOptions>, Vec<Skipped>), ManifestError> {
-    parse("app.toml".to_owned(), text, ["divide", "send_mail"].into_iter())
+pub(super) fn parsed(text: &str) -> Result<Manifest, ManifestError> {
+    Manifest::parse("app.toml", text, ["divide", "send_mail"].into_iter())
 }
 
 fn options(text: &str) -> [TaskOptions; 2] {
-    parsed(text).unwrap().0.try_into().unwrap()
+    parsed(text).unwrap().options.try_into().unwrap()
 }
 
 fn seconds(n: f64) -> Duration {
@@ -22,6 +24,10 @@ fn nothing_said_is_the_default() {
     }
     let TaskOptions {
         limits,
+        memory_limit,
+        cpu_limit,
+        queue,
+        pin_version,
         acks_late,
         reject_on_worker_lost,
         ignore_result,
@@ -30,6 +36,7 @@ fn nothing_said_is_the_default() {
         retry,
     } = TaskOptions::default();
     assert_eq!((limits.hard, limits.soft, rate_limit), (None, None, None));
+    assert_eq!((memory_limit, cpu_limit, queue, pin_version), (None, None, None, false));
     assert_eq!((acks_late, reject_on_worker_lost), (true, true));
     assert_eq!((ignore_result, track_started), (false, false));
     assert_eq!((retry.max_retries, retry.retry_backoff, retry.retry_jitter), (Some(3), None, true));
@@ -41,6 +48,10 @@ fn every_key_is_read() {
     let text = r#"
         time_limit = 30
         soft_time_limit = 2.5
+        memory_limit = "64MiB"
+        cpu_limit = 1.5
+        queue = "images"
+        pin_version = true
         acks_late = false
         reject_on_worker_lost = false
         ignore_result = true
@@ -55,6 +66,10 @@ fn every_key_is_read() {
     "#;
     let expected = TaskOptions {
         limits: Limits { hard: Some(seconds(30.0)), soft: Some(seconds(2.5)) },
+        memory_limit: Some(64 << 20),
+        cpu_limit: Some(seconds(1.5)),
+        queue: Some("images".parse().unwrap()),
+        pin_version: true,
         acks_late: false,
         reject_on_worker_lost: false,
         ignore_result: true,
@@ -108,7 +123,7 @@ fn what_is_said_of_one_task_comes_before_what_is_said_of_all() {
     assert_eq!((divide.retry.max_retries, divide.acks_late), (Some(5), true));
     assert_eq!((send_mail.retry.max_retries, send_mail.acks_late), (Some(9), false));
     assert_eq!(divide.limits, send_mail.limits);
-    let skipped = parsed(text).unwrap().1;
+    let skipped = parsed(text).unwrap().unknown;
     assert_eq!(skipped.len(), 1);
     assert_eq!(skipped[0].name, "multiply");
     assert_eq!(skipped[0].reason, "app.toml has options for it, but the plugin offers no task of this name");
@@ -118,7 +133,7 @@ fn what_is_said_of_one_task_comes_before_what_is_said_of_all() {
 fn what_is_not_understood_is_refused_by_file_and_key() {
     let all = KEYS.join(", ");
     let unknown = |key: &str| {
-        format!("\"app.toml\" has the key \"{key}\", which means nothing here: the options are {all}")
+        format!("\"app.toml\" has the key \"{key}\", which means nothing here: the keys are {all}")
     };
     let seconds = "a number of seconds, from 0 to a year";
     let limit = "a number of seconds, more than 0 and at most a year";
@@ -127,12 +142,19 @@ fn what_is_not_understood_is_refused_by_file_and_key() {
     };
     let rate = r#"a number of runs per second, or a text such as "10/m" or "100/h""#;
     let list = r#"a list of names of exceptions: ["ConnectionError"]"#;
+    let size = "a size such as \"64MiB\", or a number of bytes, from 1 to 1TiB";
     let count = r#"a whole number from 0 to 4294967295, or "unlimited""#;
     for (text, expected) in [
         ("tme_limit = 3", unknown("tme_limit")),
         ("[tasks.divide]\ntasks = 3", unknown("tasks.divide.tasks")),
         ("[tasks.nobody]\ntme_limit = 3", unknown("tasks.nobody.tme_limit")),
         ("[task.divide]\ntime_limit = 3", unknown("task")),
+        ("memory_limit = 0", wrong("memory_limit", "0", size)),
+        ("memory_limit = \"64MB\"", wrong("memory_limit", "\"64MB\"", size)),
+        ("memory_limit = \"2048GiB\"", wrong("memory_limit", "\"2048GiB\"", size)),
+        ("cpu_limit = 0", wrong("cpu_limit", "0", limit)),
+        ("queue = \"\"", wrong("queue", "\"\"", "the name of a queue: 1 to 255 bytes of text")),
+        ("pin_version = 1", wrong("pin_version", "1", "true or false")),
         ("tasks = 3", wrong("tasks", "3", "tables, one for each task: [tasks.divide]")),
         ("[tasks]\ndivide = 3", wrong("tasks.divide", "3", "a table of options")),
         ("time_limit = \"30\"", wrong("time_limit", "\"30\"", limit)),
@@ -189,12 +211,95 @@ fn a_hostile_manifest_is_refused_in_one_short_line() {
 fn a_manifest_that_is_too_large_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let wasm = folder.path().join("app.wasm");
+    let read = || {
+        let text = beside(&wasm).unwrap();
+        Manifest::of("app.wasm", &[], text.as_deref(), &[]).map_err(|error| error.to_string())
+    };
     std::fs::write(path_of(&wasm), " ".repeat(64 << 10)).unwrap();
-    assert!(read(&wasm, &[]).is_ok());
+    assert!(read().is_ok());
     std::fs::write(path_of(&wasm), " ".repeat((64 << 10) + 1)).unwrap();
-    let error = read(&wasm, &[]).unwrap_err().to_string();
-    assert_eq!(error, "\"app.toml\" has more than 65536 bytes");
+    assert_eq!(read().unwrap_err(), "\"app.toml\" has more than 65536 bytes");
     std::fs::remove_file(path_of(&wasm)).unwrap();
     std::fs::create_dir(path_of(&wasm)).unwrap();
-    assert!(read(&wasm, &[]).is_ok(), "a folder is no manifest");
+    assert!(read().is_ok(), "a folder is no manifest");
+}
+
+#[test]
+fn a_plugin_carries_its_manifest_and_the_one_beside_it_stands_for_all_of_that() {
+    let carrying = |sections: &str| wat::parse_str(format!("(module {sections})")).unwrap();
+    let inner = carrying(r#"(@custom "host:manifest" "pin_version = true\n[grants]\nhttp = [\"a.org\"]")"#);
+    let manifest = |wasm: &[u8], beside| Manifest::of("app.wasm", wasm, beside, &[]);
+    let within = manifest(&inner, None).unwrap();
+    assert_eq!(within.grants.http, ["a.org".parse().unwrap()]);
+    assert_eq!(manifest(&inner, Some("time_limit = 3")).unwrap().grants, Grants::default());
+    for (sections, expected) in [
+        (
+            r#"(@custom "host:manifest" "\ntme_limit = 3")"#,
+            "\"app.wasm, host:manifest\" has the key \"tme_limit\", which means nothing here",
+        ),
+        (
+            r#"(@custom "host:manifest" "\n\n\ff")"#,
+            "\"app.wasm, host:manifest\" is not TOML: line 3: it is not UTF-8",
+        ),
+        (
+            r#"(@custom "host:manifest" "") (@custom "host:manifest" "")"#,
+            "\"app.wasm\" carries 2 manifests, in sections named \"host:manifest\"; only one can hold",
+        ),
+    ] {
+        let error = manifest(&carrying(sections), None).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn grants_are_read() {
+    let text = r#"
+        [grants]
+        http = ["api.example.org", "https://*.example.org:8443"]
+        keyvalue = "1MiB"
+        secrets = ["API_KEY", "MAIL_*"]
+        submit = ["mail.*"]
+        [grants.config]
+        endpoint = "https://api.example.org"
+    "#;
+    let expected = Grants {
+        http: vec!["api.example.org".parse().unwrap(), "https://*.example.org:8443".parse().unwrap()],
+        keyvalue: 1 << 20,
+        config: [("endpoint".to_owned(), "https://api.example.org".to_owned())].into(),
+        secrets: vec!["API_KEY".parse().unwrap(), "MAIL_*".parse().unwrap()],
+        submit: vec!["mail.*".parse().unwrap()],
+    };
+    assert_eq!(parsed(text).unwrap().grants, expected);
+    for key in grants::KEYS {
+        let is_there =
+            text.contains(&format!("        {key} = ")) || text.contains(&format!("[grants.{key}]"));
+        assert!(is_there, "{key} is not in this test");
+    }
+    assert_eq!(parsed("[grants]\nsubmit = []").unwrap().grants.submit, []);
+}
+
+#[test]
+fn grants_that_are_not_understood_are_refused() {
+    for (text, expected) in [
+        ("grants = 1", "has grants = 1, but it must be a table: [grants]"),
+        (
+            "[grants]\nhtp = []",
+            "has the key \"grants.htp\", which means nothing here: the keys are http, keyvalue",
+        ),
+        ("[grants]\nhttp = \"a.org\"", "has grants.http = \"a.org\", but it must be a list of hosts"),
+        ("[grants]\nhttp = [\"ftp://a.org\"]", "but it must be a list of hosts"),
+        ("[grants]\nkeyvalue = -1", "has grants.keyvalue = -1, but it must be a size"),
+        ("[grants]\nconfig = 1", "has grants.config = 1, but it must be a table of texts"),
+        ("[grants.config]\na = 1", "has grants.config = { a = 1 }, but it must be a table of texts"),
+        ("[grants]\nsecrets = [\"a*b\"]", "but it must be a list of names"),
+        ("[grants]\nsubmit = [\"other/app.f\"]", "but it must be a list of names of tasks"),
+        ("[grants]\nscratch = \"1MiB\"", "a folder for a run is not offered"),
+        (
+            "[grants]\nsecrets = [\"A*\"]\n[grants.config]\nAB = \"x\"",
+            "has grants.config = \"AB\", but it must be a name that is not among the secrets as well",
+        ),
+    ] {
+        let error = parsed(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
 }
