@@ -12,13 +12,13 @@ use std::{
 
 use tokio::time::Instant;
 use wasmtime::Store;
-use wasmtime_wasi::{WasiCtxView, WasiView, p1::WasiP1Ctx};
+use wasmtime_wasi::{ResourceTable, WasiCtxView, WasiView, p1::WasiP1Ctx};
 
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::{
-    Access, Call, Inner, Outbox, ProgressSink, TimeLimits, http::Http, limiter::Limiter, output::Capture,
-    refusals::Refuser, wasi,
+    Access, Call, Inner, KeyValue, Outbox, ProgressSink, Secrets, TimeLimits, http::Http, limiter::Limiter,
+    output::Capture, redact::Redactor, refusals::Refuser, wasi,
 };
 use crate::task::{Asked, Grants, Request};
 
@@ -40,6 +40,8 @@ pub(super) struct Guest {
     /// Made when something is refused or requested for the first time, as [`Http`] is.
     refuser: Option<Refuser>,
     http: Option<Box<Http>>,
+    /// The secrets, once it has asked for one.
+    secrets: Option<Arc<Secrets>>,
     sandbox: Arc<Inner>,
     /// The most bytes of JSON that it may hand to the host as one value.
     pub(super) largest_value: usize,
@@ -79,6 +81,7 @@ impl Guest {
             access: call.access,
             refuser: None,
             http: None,
+            secrets: None,
             sandbox: sandbox.clone(),
             largest_value: options.result,
         };
@@ -99,6 +102,11 @@ impl Guest {
         self.wasi.get_or_insert_with(context)
     }
 
+    /// What a guest holds of the host's.
+    pub(super) fn table(&mut self) -> &mut ResourceTable {
+        self.wasi().ctx().table
+    }
+
     pub(super) fn grants(&self) -> &Grants {
         &self.access.grants
     }
@@ -106,6 +114,23 @@ impl Guest {
     /// Refuses what is not granted.
     pub(super) fn refuser(&mut self) -> &Refuser {
         self.refuser.get_or_insert_with(|| Refuser::new(self.access.clone()))
+    }
+
+    /// What keeps its tenant's entries, if it was granted that.
+    pub(super) fn keyvalue(&self) -> Option<KeyValue> {
+        self.access.keyvalue.clone()
+    }
+
+    /// Its tenant's secrets, also those that it was not granted.
+    pub(super) fn secrets(&mut self) -> Arc<Secrets> {
+        let known = || self.access.secrets.as_ref().map(|secrets| secrets()).unwrap_or_default();
+        self.secrets.get_or_insert_with(known).clone()
+    }
+
+    /// What takes out the secrets that it has read, if it has.
+    pub(super) fn redactor(&self) -> Option<Redactor> {
+        let secrets = self.secrets.as_ref()?;
+        Some(Redactor::new(secrets, |name| self.grants().allows_secret(name)))
     }
 
     /// What was refused.

@@ -115,6 +115,7 @@ impl progress::Host for Guest {
     async fn update(&mut self, state: String, meta: String) -> Result<(), String> {
         check_state(&state)?;
         let meta = convert::json_text(&meta, self.largest_value).map_err(|exception| exception.message())?;
+        let meta = self.redactor().and_then(|redactor| redactor.json(&meta)).unwrap_or(meta);
         (self.progress)(state, meta).await
     }
 }

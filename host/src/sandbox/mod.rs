@@ -8,7 +8,8 @@
 //!
 //! - `inspect` counts and recognises, `load` compiles, `program` is what comes of it. `code_cache` keeps it on disk.
 //! - `engine`, `wasi`, `imports` and `limiter` are the walls; `guest` is the state of one run within them.
-//! - `access` says what a plugin was granted, `refusals` what it was not; `http` are the requests that it makes.
+//! - `access` says what a plugin was granted, `refusals` what it was not; `http`, `keyvalue` and `config`
+//!   are what can be granted. `redact` takes secrets out of what a run leaves behind.
 //! - `run` runs; `output`, `trap` and `traceback` say what happened.
 //! - `signature` and `convert` stand between JSON and WebAssembly's types.
 //!
@@ -20,16 +21,19 @@
 
 mod access;
 mod code_cache;
+mod config;
 mod convert;
 mod engine;
 mod guest;
 mod http;
 mod imports;
 mod inspect;
+mod keyvalue;
 mod limiter;
 mod load;
 mod output;
 mod program;
+mod redact;
 mod refusals;
 mod run;
 mod sections;
@@ -46,7 +50,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
 
-pub use access::Access;
+pub use access::{Access, KeyValue, SecretSource, Secrets};
 use code_cache::CodeCache;
 pub use http::{HttpOptions, Network};
 pub use load::LoadError;

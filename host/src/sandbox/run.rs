@@ -108,7 +108,7 @@ impl Loaded {
         };
         let (peak_memory, refused) = (store.data().limiter.memory(), store.data().limiter.refused());
         let mut asked = store.data().asked;
-        let not_granted = store.data().refused();
+        let (not_granted, redactor) = (store.data().refused(), store.data().redactor());
         // The order matters: the pool has room for the next instance only when this one is gone.
         drop(store);
         drop(slot);
@@ -129,6 +129,10 @@ impl Loaded {
                 Ok(result) => Outcome::Success(result),
                 Err(exception) => self.failure(function, exception, None, &output),
             },
+        };
+        let (outcome, output) = match redactor {
+            None => (outcome, output),
+            Some(redactor) => (redactor.outcome(outcome), redactor.output(output)),
         };
         let outcome = with_notes(outcome, &not_granted);
         let asked = asked.filter(|_| matches!(outcome, Outcome::Failure(_)));

@@ -8,8 +8,9 @@ use wasmtime::{Engine, component};
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiView, p1, p1::WasiP1Ctx, p2, p2::pipe::MemoryInputPipe};
 
 use super::{
+    config,
     guest::{Guest, Stdio},
-    imports,
+    imports, keyvalue,
 };
 
 /// The packages that a component may import from.
@@ -17,9 +18,11 @@ pub(super) const PACKAGES: &[&str] = &[
     "host:tasks",
     "wasi:cli",
     "wasi:clocks",
+    "wasi:config",
     "wasi:filesystem",
     "wasi:http",
     "wasi:io",
+    "wasi:keyvalue",
     "wasi:random",
     "wasi:sockets",
 ];
@@ -46,6 +49,8 @@ impl Linkers {
         let mut component = component::Linker::new(engine);
         p2::add_to_linker_async(&mut component)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut component)?;
+        keyvalue::add_to_linker(&mut component)?;
+        config::add_to_linker(&mut component)?;
         imports::add_to_linker(&mut component)?;
         let mut module = wasmtime::Linker::new(engine);
         p1::add_to_linker_async(&mut module, |guest: &mut Guest| guest.wasi())?;

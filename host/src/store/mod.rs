@@ -20,6 +20,7 @@ mod conformance;
 mod dead_letter;
 mod delivery;
 mod error;
+mod keyvalue;
 mod rate_limit;
 mod records;
 pub mod redis;
@@ -32,6 +33,7 @@ pub use chords::{Chords, Finish};
 pub use dead_letter::{Cause, DeadLetter, DeadLetters};
 pub use delivery::{Delivery, Fate, Publication, Scheduled, Settled, Settlement, StoredResult, Tag, Taken};
 pub use error::StoreError;
+pub use keyvalue::KeyValue;
 pub use rate_limit::{Admission, Candidate, Pace, RateLimits, Released};
 pub use records::{Change, Entry, Record, RecordNews, Records, Table};
 pub use revocation::{Revocation, Revocations, Target};
@@ -59,6 +61,8 @@ pub struct Store {
     pub blobs: Arc<dyn Blobs>,
     /// How often it was run.
     pub counts: Arc<dyn Counts>,
+    /// What guests keep.
+    pub keyvalue: Arc<dyn KeyValue>,
     /// Where the broker is, without a password.
     pub broker_address: String,
     /// Where results are, without a password.
@@ -105,6 +109,7 @@ impl Store {
                 records: sqlite.clone(),
                 blobs: sqlite.clone(),
                 counts: sqlite.clone(),
+                keyvalue: sqlite.clone(),
                 rate_limits: sqlite.clone(),
                 backend: sqlite,
             });
@@ -126,6 +131,7 @@ impl Store {
             records: redis.clone(),
             blobs: redis.clone(),
             counts: redis.clone(),
+            keyvalue: redis.clone(),
             rate_limits: redis.clone(),
             backend: redis,
         })

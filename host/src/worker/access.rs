@@ -5,21 +5,28 @@ use std::{
     sync::{Arc, PoisonError, RwLock, Weak},
 };
 
+use futures_util::FutureExt;
+
 use crate::{
     plugin::Plugin,
-    sandbox::{Access, Refusals},
-    task::{Grants, Tenant},
+    sandbox::{self, Access, Refusals},
+    store::KeyValue,
+    task::{Bucket, Grants, Tenant},
 };
 
 /// The accesses of all plugins that have run. Asked for each task, so it is found, not made.
-#[derive(Default)]
 pub(super) struct Accesses {
+    entries: Arc<dyn KeyValue>,
     refusals: Refusals,
     /// By the plugins' addresses, which nothing else gets as long as somebody remembers the plugin.
     made: RwLock<HashMap<usize, (Weak<Plugin>, Arc<Access>)>>,
 }
 
 impl Accesses {
+    pub fn new(entries: Arc<dyn KeyValue>) -> Self {
+        Self { entries, refusals: Refusals::default(), made: RwLock::default() }
+    }
+
     /// What runs of this plugin may reach.
     pub fn of(&self, tenant: &Tenant, plugin: &Arc<Plugin>) -> Arc<Access> {
         let address = Arc::as_ptr(plugin) as usize;
@@ -29,7 +36,9 @@ impl Accesses {
         }
         drop(made);
         let granted = self.granted(tenant, &plugin.grants);
-        let access = Arc::new(Access::new(tenant.clone(), &plugin.name, granted, &self.refusals));
+        let keyvalue = keyvalue(self.entries.clone(), tenant.clone(), granted.keyvalue);
+        let access = Access::new(tenant.clone(), &plugin.name, granted, &self.refusals);
+        let access = Arc::new(access.with_keyvalue(keyvalue));
         let mut made = self.made.write().unwrap_or_else(PoisonError::into_inner);
         made.retain(|_, (plugin, _)| plugin.strong_count() > 0);
         made.insert(address, (Arc::downgrade(plugin), access.clone()));
@@ -40,4 +49,18 @@ impl Accesses {
     fn granted(&self, tenant: &Tenant, asked: &Grants) -> Grants {
         if tenant.is_default() { asked.clone() } else { asked.within(&Grants::default()) }
     }
+}
+
+/// What answers the plugins of a tenant: buckets of no other tenant can be named.
+fn keyvalue(entries: Arc<dyn KeyValue>, tenant: Tenant, quota: u64) -> sandbox::KeyValue {
+    Arc::new(move |name, query| {
+        let (entries, bucket) = (entries.clone(), Bucket { tenant: tenant.clone(), name });
+        async move {
+            entries.keyvalue(&bucket, quota, &query).await.map_err(|error| {
+                tracing::warn!(%error, "what a guest keeps was not reached");
+                "the store was not reached".to_owned()
+            })
+        }
+        .boxed()
+    })
 }

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use super::{
     Backend, Blobs, Broadcast, Broker, Bus, Cause, Change, Chords, Count, Counts, DeadLetters, Delivery,
-    Entry, Fate, Heard, Publication, RateLimits, Record, Records, Report, Revocations, Scheduled, Settled,
-    Settlement, StoreError, StoredResult, Table, Tag, Topic,
+    Entry, Fate, Heard, KeyValue, Publication, RateLimits, Record, Records, Report, Revocations, Scheduled,
+    Settled, Settlement, StoreError, StoredResult, Table, Tag, Topic,
 };
 use crate::{
     protocol::message::{mark_lost, mark_redelivered},
@@ -21,6 +21,7 @@ mod bus;
 mod chords;
 mod dead_letters;
 mod delays;
+mod keyvalue;
 mod model;
 mod owners;
 mod parking;
@@ -33,8 +34,8 @@ mod sending;
 mod settling;
 
 pub use {
-    blobs::*, bus::*, chords::*, dead_letters::*, delays::*, model::*, owners::*, parking::*, queues::*,
-    rate_limits::*, records::*, results::*, revocations::*, sending::*, settling::*,
+    blobs::*, bus::*, chords::*, dead_letters::*, delays::*, keyvalue::*, model::*, owners::*, parking::*,
+    queues::*, rate_limits::*, records::*, results::*, revocations::*, sending::*, settling::*,
 };
 
 /// A storage engine under test: an empty place, to which any number of owners connect.
@@ -49,7 +50,8 @@ pub trait Engine: Sized {
         + Bus
         + Records
         + Blobs
-        + Counts;
+        + Counts
+        + KeyValue;
     /// Makes the place.
     async fn start() -> Self;
     /// A new owner.
@@ -151,6 +153,10 @@ macro_rules! conformance {
             a_blob_is_written_once,
             a_blob_that_was_put_lately_is_not_dropped,
             counts_of_all_workers_add_up,
+            entries_of_one_key_are_each_tenant_s_and_each_bucket_s_own,
+            entries_are_changed_as_a_whole_and_listed_in_order,
+            a_tenant_cannot_keep_more_than_its_quota,
+            numbers_are_added_to_by_many_at_once,
         }
     };
     ($engine:ty: $($name:ident),+ $(,)?) => {

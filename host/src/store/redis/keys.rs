@@ -3,7 +3,7 @@
 
 use crate::{
     store::Table,
-    task::{QueueName, TaskId, TaskName, Tenant},
+    task::{Bucket, QueueName, TaskId, TaskName, Tenant},
 };
 
 /// Hash of delivery tag to record: what consumers hold (2.2).
@@ -58,6 +58,9 @@ pub const CHORDS: &str = "host:chords";
 
 /// Sorted set of those groups by the time, in microseconds, since when their chords are complete.
 pub const CHORDS_SINCE: &str = "host:chords:since";
+
+/// Hash of tenant to the bytes that its entries take.
+pub const ENTRIES_USED: &str = "host:kv:used";
 
 /// Counts what was ever revoked. Workers watch it.
 pub const REVISION: &str = "host:revoked:revision";
@@ -226,6 +229,21 @@ pub fn audit_of(tenant: &Tenant) -> String {
 /// Hash of how often something was called, and how often that failed.
 pub fn count(name: &str) -> String {
     format!("host:count:{name}")
+}
+
+/// Hash of key to value: the entries of a bucket.
+pub fn entries(bucket: &Bucket) -> String {
+    format!("host:kv:entries:{}/{}", bucket.tenant.name().unwrap_or_default(), bucket.name)
+}
+
+/// Sorted set of the keys of a bucket, in the order of their bytes.
+pub fn entry_keys(bucket: &Bucket) -> String {
+    format!("host:kv:keys:{}/{}", bucket.tenant.name().unwrap_or_default(), bucket.name)
+}
+
+/// Set of the buckets of a tenant in which there is something.
+pub fn buckets(tenant: &Tenant) -> String {
+    format!("host:kv:buckets:{}", tenant.name().unwrap_or_default())
 }
 
 /// Exists while the owner lives; says what it reports of itself.

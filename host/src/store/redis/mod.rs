@@ -10,7 +10,7 @@
 //! - `chords`: chords that are complete. `dead_letters`: messages that were given up. `revocations`: tasks that must not run.
 //! - `tag`, `record`, `custody`: how a delivery is named, recorded, and kept track of.
 //! - `backend`, `announcements`: results, and waiting for them. `late`: results for those who come a moment too late.
-//! - `bus`: events, requests and replies. `records`: what people set up. `blobs`: uploaded code.
+//! - `bus`: events, requests and replies. `records`: what people set up. `blobs`: uploaded code. `keyvalue`: what guests keep.
 //!
 //! # What always holds
 //!
@@ -49,6 +49,7 @@ mod custody;
 mod dead_letters;
 mod ending;
 mod keys;
+mod keyvalue;
 mod late;
 mod parking;
 mod put_back;

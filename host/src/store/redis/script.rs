@@ -73,6 +73,8 @@ scripts! {
     BLOB_DROP = "blob_drop.lua";
     /// Adds to counts.
     COUNT = "count.lua";
+    /// Changes entries that guests keep.
+    KEYVALUE = "keyvalue.lua";
     /// Empties lists.
     PURGE = "purge.lua";
 }

@@ -8,7 +8,7 @@
 //! - `broker`: publishing and looking. `take`, `settle`, `restore`: the life of a delivery, with `lists`, `owners` and `tag`.
 //! - `rate_limits`: messages that wait for their task's turn.
 //! - `backend`: results. `bus`: events, requests and replies. `chords`: groups. `dead_letters`, `revocations`: what their
-//!   names say. `records`: what people set up. `blobs`: uploaded code.
+//!   names say. `records`: what people set up. `blobs`: uploaded code. `keyvalue`: what guests keep.
 //!
 //! # What always holds
 //!
@@ -41,6 +41,7 @@ mod chords;
 mod clock;
 mod dead_letters;
 mod fault;
+mod keyvalue;
 mod lane;
 mod lists;
 mod owners;

@@ -11,8 +11,12 @@ use super::{
 use crate::store::StoreError;
 
 /// What makes each version of the tables out of the one before; the first out of nothing.
-const STEPS: [&str; 3] =
-    [include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const STEPS: [&str; 4] = [
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
 /// What this version writes, and the newest that it reads.
 const VERSION: i64 = STEPS.len() as i64;
