@@ -142,7 +142,10 @@ pub fn runtime(threads: usize) -> Runtime {
 
 pub fn request(task: &str, args: serde_json::Value) -> Arc<Request> {
     let message = Task::new(task, args).message();
-    Arc::new(message::decode(message.as_bytes(), &MessageLimits::default()).expect("it is a message"))
+    Arc::new(
+        message::decode(message.as_bytes(), Default::default(), &MessageLimits::default())
+            .expect("it is a message"),
+    )
 }
 
 pub fn call(request: &Arc<Request>) -> Call {

@@ -95,9 +95,12 @@ fn counted(stage: &str, times: usize) -> Option<f64> {
 
 fn stages() -> [Stage; 3] {
     let text = Task::new("app.divide", json!([1, 2])).message();
-    let request = message::decode(text.as_bytes(), &MessageLimits::default()).expect("it is a message");
+    let request = message::decode(text.as_bytes(), Default::default(), &MessageLimits::default())
+        .expect("it is a message");
     let shared = Arc::new(request);
-    let decode = move || drop(black_box(message::decode(text.as_bytes(), &MessageLimits::default())));
+    let decode = move || {
+        drop(black_box(message::decode(text.as_bytes(), Default::default(), &MessageLimits::default())))
+    };
 
     // Who counts instructions has no room for the addresses of more slots.
     let options = Options { slots: 1, ..Options::default() };

@@ -17,7 +17,7 @@ use crate::{
         message::{Embed, Submission},
         time,
     },
-    task::{Json, Limits, QueueName, TaskId, TaskName},
+    task::{Json, Limits, QueueName, TaskId, TaskName, Tenant},
 };
 
 /// The most bytes, give or take one message, that one task may have sent: a short message can stand for very many long ones.
@@ -29,11 +29,13 @@ const MOST: usize = 100_000;
 /// Who makes the calls.
 #[derive(Debug, Clone)]
 pub struct Caller {
+    /// Whose the sending task is, and so is all that it sends.
+    pub tenant: Tenant,
     /// The task that sends: the parent of what it sends.
     pub id: TaskId,
     /// The first task of its workflow.
     pub root_id: TaskId,
-    /// Where to send what says nothing of a queue.
+    /// Where to send what says nothing of a queue, as the tenant calls it.
     pub queue: QueueName,
     /// The time from which countdowns count.
     pub now: Timestamp,
@@ -296,16 +298,20 @@ impl Sends {
         })
     }
 
-    /// A direct exchange sends to the queue of its own name; that of the default exchange is the routing key.
+    /// A direct exchange sends to the queue of its own name; that of the default exchange is the routing key. Whatever a signature
+    /// names is a queue of the caller's tenant.
     fn queue(&self, options: &Object) -> Result<QueueName, InvalidCanvas> {
         let named = |name| option(options, name).and_then(|name| text(name)).filter(|name| !name.is_empty());
         let by_default_exchange = || {
             named("routing_key").filter(|_| named("exchange").is_none() && options.contains_key("exchange"))
         };
-        match named("queue").or_else(by_default_exchange) {
-            Some(name) => name.parse().map_err(|error| InvalidCanvas::name(&name, "queue", &error)),
-            None => Ok(self.caller.queue.clone()),
-        }
+        let Caller { tenant, queue, .. } = &self.caller;
+        let name = named("queue").or_else(by_default_exchange);
+        let named = match &name {
+            Some(name) => name.parse().and_then(|name| tenant.queue(&name)),
+            None => tenant.queue(queue),
+        };
+        named.map_err(|error| InvalidCanvas::name(name.as_deref().unwrap_or(queue.as_str()), "queue", &error))
     }
 }
 

@@ -78,6 +78,7 @@ pub(super) fn of_results(
     let result = raw(&ResultTuple::group(raw(group.as_str()), members));
     let shape = Some(raw(&Saved { result }).get().to_owned());
     Some(CompleteChord {
+        tenant: request.tenant.clone(),
         group,
         chord: note(body, &request.id, &request.root_id),
         endings: Vec::new(),
@@ -116,7 +117,13 @@ pub fn finish(
     };
     let note: Note = serde_json::from_str(&chord.chord).map_err(|error| unreadable(&error.to_string()))?;
     let body = Signature::parse(&note.body)?;
-    let caller = || Caller { id: note.id.clone(), root_id: note.root_id.clone(), queue: queue.clone(), now };
+    let caller = || Caller {
+        tenant: chord.tenant.clone(),
+        id: note.id.clone(),
+        root_id: note.root_id.clone(),
+        queue: queue.clone(),
+        now,
+    };
     let why = match results(chord, stored) {
         Ok(results) => {
             let mut sends = Sends::by(caller());

@@ -34,7 +34,7 @@ pub struct Follow {
 /// Where and when a workflow goes on.
 #[derive(Clone, Copy)]
 pub struct Setting<'a> {
-    /// Where tasks are sent that say nothing of a queue.
+    /// Where tasks are sent that say nothing of a queue, as their tenant calls it.
     pub queue: &'a QueueName,
     /// What time it is.
     pub now: Timestamp,
@@ -51,8 +51,13 @@ pub fn after(
     setting: Setting<'_>,
 ) -> Result<Follow, InvalidCanvas> {
     let Setting { queue, now, .. } = setting;
-    let caller =
-        || Caller { id: request.id.clone(), root_id: request.root_id.clone(), queue: queue.clone(), now };
+    let caller = || Caller {
+        tenant: request.tenant.clone(),
+        id: request.id.clone(),
+        root_id: request.root_id.clone(),
+        queue: queue.clone(),
+        now,
+    };
     let mut follow = Follow::default();
     match outcome {
         Outcome::Success(value) => {

@@ -10,7 +10,7 @@ use crate::{
         result::{self, StoredMeta},
     },
     store::{Publication, Store, StoreError},
-    task::TaskId,
+    task::{TaskId, Tenant},
 };
 
 mod clock;
@@ -79,15 +79,20 @@ impl Client {
         Ok(self.store.dead_letters.replay(id, &message).await?)
     }
 
-    /// What is known of a task now; `None` when nothing is, which Celery calls PENDING.
-    pub async fn result(&self, id: &TaskId) -> Result<Option<StoredMeta>, ClientError> {
-        self.store.backend.get(id).await?.map(|text| decode(id, &text)).transpose()
+    /// What is known of a tenant's task now; `None` when nothing is, which Celery calls PENDING.
+    pub async fn result(&self, tenant: &Tenant, id: &TaskId) -> Result<Option<StoredMeta>, ClientError> {
+        self.store.backend.get(tenant, id).await?.map(|text| decode(id, &text)).transpose()
     }
 
-    /// Waits until the task ends; for ever if `patience` is `None`.
-    pub async fn wait(&self, id: &TaskId, patience: Option<Duration>) -> Result<StoredMeta, ClientError> {
+    /// Waits until a tenant's task ends; for ever if `patience` is `None`.
+    pub async fn wait(
+        &self,
+        tenant: &Tenant,
+        id: &TaskId,
+        patience: Option<Duration>,
+    ) -> Result<StoredMeta, ClientError> {
         let is_final = |text: &str| result::decode(text).is_ok_and(|meta| meta.state.is_ready());
-        let end = self.store.backend.wait(id, &is_final);
+        let end = self.store.backend.wait(tenant, id, &is_final);
         let text = match patience {
             Some(waited) => match tokio::time::timeout(waited, end).await {
                 Ok(text) => text?,

@@ -13,7 +13,7 @@ use crate::{
     config::{self, StoreArgs},
     protocol::message::Submission,
     store,
-    task::{Json, Limits, QueueName, TaskId, TaskName},
+    task::{Json, Limits, QueueName, TaskId, TaskName, Tenant},
 };
 
 /// Send a task to a queue
@@ -37,7 +37,11 @@ pub struct Call {
     #[arg(short, long, value_name = "JSON", default_value = "{}")]
     kwargs: String,
 
-    /// The queue to send to
+    /// The tenant whose task it is
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<Tenant>,
+
+    /// The queue to send to, as the tenant calls it
     #[arg(short = 'Q', long, value_name = "NAME", default_value = "celery")]
     queue: QueueName,
 
@@ -69,7 +73,7 @@ impl Call {
         let client = Client::new(store);
         client.send(&submission).await?;
         if self.answer.wait {
-            return self.answer.wait_for(&client, &id).await;
+            return self.answer.wait_for(&client, &self.tenant(), &id).await;
         }
         match self.answer.json {
             true => print::json(&json!({"task_id": id.as_str()})),
@@ -78,7 +82,12 @@ impl Call {
         Ok(Exit::Success)
     }
 
+    fn tenant(&self) -> Tenant {
+        self.tenant.clone().unwrap_or_default()
+    }
+
     fn submission(&self) -> anyhow::Result<Submission> {
+        let queue = self.tenant().queue(&self.queue).context("name the tenant with --tenant")?;
         let now = Timestamp::now();
         let args = self.positional()?;
         let kwargs = json_of(&self.kwargs, '{').context("--kwargs must be a JSON object")?;
@@ -87,7 +96,7 @@ impl Call {
             eta: self.countdown.map(|after| now + after),
             expires: self.expires.map(|after| now + after),
             limits: Limits { hard: self.time_limit, soft: None },
-            ..Submission::new(TaskId::random(), self.task.clone(), args, kwargs, self.queue.clone())
+            ..Submission::new(TaskId::random(), self.task.clone(), args, kwargs, queue)
         })
     }
 

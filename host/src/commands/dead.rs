@@ -155,7 +155,7 @@ impl Show {
             ["attempts".to_owned(), cause.attempts.to_string()],
             ["reason".to_owned(), cause.reason.clone()],
         ];
-        if let Ok(request) = message::decode(message, &MessageLimits::default()) {
+        if let Ok(request) = message::decode(message, queue.owner().0, &MessageLimits::default()) {
             rows.push(["args".to_owned(), repr::args(&request.args)]);
             rows.push(["kwargs".to_owned(), repr::value(&request.kwargs)]);
         }

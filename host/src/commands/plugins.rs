@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::{Exit, print};
 use crate::{
-    plugin::Plugin,
+    plugin::{Listing, Plugin},
     sandbox::{Options, Sandbox},
+    task::Tenant,
 };
 
 /// Show the tasks in a plugin, or in a folder of plugins, without running them
@@ -30,20 +31,24 @@ impl Plugins {
             Sandbox::new(Options { slots: 1, ..Options::default() }).context("cannot start the sandbox")?;
         let mut exit = Exit::Success;
         let mut described = Vec::new();
-        for file in self.files()? {
-            match Plugin::load(&sandbox, &file) {
+        let Listing { files, skipped, .. } = self.listing()?;
+        for (tenant, file) in files {
+            let shown = tenant.shown(&file.file_name().unwrap_or_default().to_string_lossy()).into_owned();
+            match Plugin::load(&sandbox, tenant, &file) {
                 Ok(plugin) if self.json => described.push(as_json(&plugin)),
                 Ok(plugin) => describe(&plugin),
                 Err(error) => {
                     exit = Exit::Failure;
                     let reason = format!("{:#}", anyhow::Error::from(error));
-                    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
                     match self.json {
-                        true => described.push(json!({"file": name, "error": reason})),
-                        false => print::aside(format!("{name}: not a plugin: {reason}")),
+                        true => described.push(json!({"file": shown, "error": reason})),
+                        false => print::aside(format!("{shown}: not a plugin: {reason}")),
                     }
                 }
             }
+        }
+        for (folder, reason) in skipped {
+            print::aside(format!("{}: no folder of a tenant: {reason}", folder.display()));
         }
         if self.json {
             print::json(&described);
@@ -51,19 +56,13 @@ impl Plugins {
         Ok(exit)
     }
 
-    fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
+    fn listing(&self) -> anyhow::Result<Listing> {
         let metadata =
             std::fs::metadata(&self.path).with_context(|| format!("cannot read {:?}", self.path))?;
         if metadata.is_file() {
-            return Ok(vec![self.path.clone()]);
+            return Ok(Listing { files: vec![(Tenant::DEFAULT, self.path.clone())], ..Listing::default() });
         }
-        let entries =
-            std::fs::read_dir(&self.path).with_context(|| format!("cannot read {:?}", self.path))?;
-        let mut files =
-            entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
-        files.retain(|file| file.extension().is_some_and(|extension| extension == "wasm"));
-        files.sort();
-        Ok(files)
+        Listing::of(&self.path).with_context(|| format!("cannot read {:?}", self.path))
     }
 }
 
@@ -72,7 +71,7 @@ pub(super) fn signatures(plugin: &Plugin) -> impl Iterator<Item = String> {
     plugin.task_names().zip(plugin.program.functions()).map(|(task, function)| {
         let signature = function.signature().to_string();
         let parameters = signature.strip_prefix(function.name()).unwrap_or(&signature);
-        format!("{task}{parameters}")
+        format!("{}{parameters}", plugin.tenant.shown(task.as_str()))
     })
 }
 
@@ -91,7 +90,7 @@ fn describe(plugin: &Plugin) {
 
 fn as_json(plugin: &Plugin) -> serde_json::Value {
     let program = &plugin.program;
-    let task = |(name, signature): (crate::task::TaskName, String)| json!({"name": name.as_str(), "signature": signature});
+    let task = |(name, signature): (crate::task::TaskName, String)| json!({"name": plugin.tenant.shown(name.as_str()), "signature": signature});
     let skipped = |skipped: &crate::sandbox::Skipped| json!({"name": skipped.name, "reason": skipped.reason});
     json!({
         "file": plugin.file,

@@ -14,7 +14,7 @@ pub struct Purge {
     #[command(flatten)]
     store: StoreArgs,
 
-    /// The queues to purge, with commas between
+    /// The queues to purge, with commas between; acme/mail is that of a tenant
     #[arg(short = 'Q', long, value_name = "A,B", value_delimiter = ',', default_value = "celery")]
     queues: Vec<QueueName>,
 

@@ -12,7 +12,7 @@ pub struct Queues {
     #[command(flatten)]
     store: StoreArgs,
 
-    /// The queues to show, with commas between [default: all that are known]
+    /// The queues to show, with commas between; acme/mail is that of a tenant [default: all that are known]
     #[arg(short = 'Q', long, value_name = "A,B", value_delimiter = ',')]
     queues: Vec<QueueName>,
 

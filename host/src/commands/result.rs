@@ -11,7 +11,7 @@ use crate::{
     config::{self, StoreArgs},
     protocol::{repr, result::StoredMeta},
     store,
-    task::{State, TaskId},
+    task::{State, TaskId, Tenant},
 };
 
 /// Show the state and result of a task
@@ -19,6 +19,10 @@ use crate::{
 pub struct ResultOf {
     /// The task's id, as `host call` printed it
     id: TaskId,
+
+    /// The tenant whose task it is
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<Tenant>,
 
     #[command(flatten)]
     store: StoreArgs,
@@ -45,8 +49,8 @@ pub(super) struct AnswerArgs {
 
 impl AnswerArgs {
     /// Waits for the end of a task and shows it.
-    pub async fn wait_for(&self, client: &Client, id: &TaskId) -> anyhow::Result<Exit> {
-        Ok(show(&client.wait(id, self.timeout).await?, self.json))
+    pub async fn wait_for(&self, client: &Client, tenant: &Tenant, id: &TaskId) -> anyhow::Result<Exit> {
+        Ok(show(&client.wait(tenant, id, self.timeout).await?, self.json))
     }
 }
 
@@ -54,10 +58,11 @@ impl ResultOf {
     pub(super) async fn execute(self) -> anyhow::Result<Exit> {
         let store = self.store.open(store::Options::default()).await?;
         let client = Client::new(store);
+        let tenant = self.tenant.unwrap_or_default();
         if self.answer.wait {
-            return self.answer.wait_for(&client, &self.id).await;
+            return self.answer.wait_for(&client, &tenant, &self.id).await;
         }
-        match client.result(&self.id).await? {
+        match client.result(&tenant, &self.id).await? {
             Some(meta) => Ok(show(&meta, self.answer.json)),
             None => {
                 match self.answer.json {

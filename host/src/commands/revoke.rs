@@ -10,7 +10,7 @@ use super::{Exit, print};
 use crate::{
     config::{self, StoreArgs},
     store::{self, Revocation, Target},
-    task::TaskId,
+    task::{TaskId, Tenant},
 };
 
 /// Revoke tasks: those that wait are not run, those that run are stopped with --terminate
@@ -19,6 +19,10 @@ pub struct Revoke {
     /// The tasks' ids, as `host call` printed them
     #[arg(required_unless_present = "stamps")]
     ids: Vec<TaskId>,
+
+    /// The tenant whose tasks they are
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<Tenant>,
 
     #[command(flatten)]
     store: StoreArgs,
@@ -45,8 +49,10 @@ impl Revoke {
         let store = self.store.open(store::Options::default()).await?;
         let until = Timestamp::now() + self.remember;
         let targets = self.ids.iter().cloned().map(Target::Task).chain(self.stamps.clone());
-        let revocations: Vec<_> =
-            targets.map(|target| Revocation { target, terminate: self.terminate, until }).collect();
+        let tenant = self.tenant.clone().unwrap_or_default();
+        let revocations: Vec<_> = targets
+            .map(|target| Revocation { tenant: tenant.clone(), target, terminate: self.terminate, until })
+            .collect();
         store.revocations.revoke(&revocations).await?;
         match self.json {
             true => print::json(&json!({"revoked": revocations})),

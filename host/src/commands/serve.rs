@@ -19,16 +19,21 @@ use crate::{
     protocol::message::MessageLimits,
     sandbox::{self, Sandbox},
     store::{self, Store},
-    task::QueueName,
+    task::{QueueName, Tenant},
     worker::{self, Bounds, Shutdown},
 };
 
 /// How a worker works.
 #[derive(Debug, Clone, Args)]
 pub(super) struct WorkerArgs {
-    /// The queues to take from, with commas between
+    /// The queues to take from, with commas between: those of the default tenant, and those that each other tenant calls so
     #[arg(short = 'Q', long, value_name = "A,B", value_delimiter = ',', default_value = "celery")]
     pub queues: Vec<QueueName>,
+
+    /// The tenants to serve, with commas between, and no others [default: the default tenant and all that have a folder below
+    /// the plugin folder]
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub tenants: Option<Vec<Tenant>>,
 
     /// How many tasks may be in flight. Waiting tasks cost little; computing ones share the cores
     #[arg(short, long, value_name = "N", default_value = "100", value_parser = concurrency)]
@@ -216,6 +221,7 @@ impl WorkerArgs {
         worker::Options {
             node: node.to_owned(),
             queues: self.queues.clone(),
+            tenants: self.tenants.clone(),
             concurrency: self.slots(),
             room: self.room(),
             autoscale: self.autoscale,
@@ -266,8 +272,10 @@ fn skipped(change: &Change) -> Vec<String> {
             vec![format!("{file}: {reason}{stays}")]
         }
         Change::Added(plugin) | Change::Replaced(plugin) => {
-            let reason =
-                |skipped: &sandbox::Skipped| format!("{}.{}: {}", plugin.name, skipped.name, skipped.reason);
+            let reason = |skipped: &sandbox::Skipped| {
+                let name = plugin.tenant.shown(&plugin.name);
+                format!("{name}.{}: {}", skipped.name, skipped.reason)
+            };
             plugin.skipped().map(reason).collect()
         }
         Change::Removed(_) => Vec::new(),

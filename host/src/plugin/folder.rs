@@ -1,7 +1,7 @@
 //! The plugin folder: which files are in it, and loading those that changed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
@@ -13,12 +13,13 @@ use std::{
 };
 
 use super::{
-    Plugin, PluginError, Registry, manifest,
+    Listing, Plugin, PluginError, Registry, manifest,
     settling::{FileStamp, REST, Settling, Stamp},
 };
-use crate::sandbox::Sandbox;
+use crate::{sandbox::Sandbox, task::Tenant};
 
-/// A folder of `.wasm` files with their manifests, and the registry that offers their tasks.
+/// A folder of `.wasm` files with their manifests, and the registry that offers their tasks. Those in a folder below it are
+/// those of the tenant whose name that folder has.
 ///
 /// Everything here blocks: it reads files and compiles. [`follow`](super::follow) gives it a thread of its own.
 pub struct Folder {
@@ -27,6 +28,10 @@ pub struct Folder {
     registry: Arc<Registry>,
     pub(super) settling: Settling,
     plugins: BTreeMap<PathBuf, Arc<Plugin>>,
+    /// The folders of tenants as they were last found.
+    tenants: Vec<(Tenant, PathBuf)>,
+    /// What is skipped was told once.
+    told: BTreeSet<PathBuf>,
     opened: Instant,
 }
 
@@ -64,11 +69,14 @@ impl Folder {
             registry: Arc::default(),
             settling: Settling::default(),
             plugins: BTreeMap::new(),
+            tenants: Vec::new(),
+            told: BTreeSet::new(),
             opened: Instant::now(),
         };
-        let files = folder.files()?;
+        let mut changes = Vec::new();
+        let files = folder.files(&mut changes)?;
         let rested = folder.settling.first_look(&files, SystemTime::now());
-        let mut changes = folder.load_all(&rested);
+        changes.extend(folder.load_all(&rested));
         folder.offer(&mut changes);
         loop {
             changes.extend(folder.look()?);
@@ -86,8 +94,9 @@ impl Folder {
 
     /// Looks at the folder once and loads what has come to rest in a new state.
     pub(super) fn look(&mut self) -> Result<Vec<Change>, PluginError> {
-        let files = self.files()?;
         let (mut changed, mut changes) = (Vec::new(), Vec::new());
+        let known = self.tenants.clone();
+        let files = self.files(&mut changes)?;
         for (path, stamp) in self.settling.look(&files, self.opened.elapsed()) {
             match stamp {
                 Some(_) => changed.push(path),
@@ -95,27 +104,30 @@ impl Folder {
             }
         }
         changes.extend(self.load_all(&changed));
-        if !changes.is_empty() {
+        if !changes.is_empty() || self.tenants != known {
             self.offer(&mut changes);
         }
         Ok(changes)
     }
 
-    /// The path of the folder.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// The folder and those of the tenants in it.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(&self.path).chain(self.tenants.iter().map(|(_, path)| path)).map(PathBuf::as_path)
     }
 
     /// Loads files, several at a time.
     fn load_all(&mut self, paths: &[PathBuf]) -> Vec<Change> {
         let threads = thread::available_parallelism().map_or(1, usize::from).min(paths.len());
         let (next, sandbox) = (AtomicUsize::new(0), &self.sandbox);
+        let tenants = &self.tenants;
         let load_some = || {
             let mut loaded = Vec::new();
             loop {
                 let n = next.fetch_add(1, Ordering::Relaxed);
                 let Some(path) = paths.get(n) else { return loaded };
-                loaded.push((n, Plugin::load(sandbox, path)));
+                let tenant = tenants.iter().find(|(_, folder)| path.parent() == Some(folder));
+                let tenant = tenant.map_or(Tenant::DEFAULT, |(tenant, _)| tenant.clone());
+                loaded.push((n, Plugin::load(sandbox, tenant, path)));
             }
         };
         let mut loaded: Vec<_> = thread::scope(|scope| {
@@ -136,20 +148,18 @@ impl Folder {
                     None => Change::Added(plugin),
                 }
             }
-            Err(error) => {
-                let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                Change::Broken {
-                    file,
-                    reason: one_line(&error),
-                    earlier_stays: self.plugins.contains_key(path),
-                }
-            }
+            Err(error) => Change::Broken {
+                file: self.shown(path),
+                reason: one_line(&error),
+                earlier_stays: self.plugins.contains_key(path),
+            },
         }
     }
 
     /// Puts the plugins into the registry, and tells of names that two of them claim.
     fn offer(&self, changes: &mut Vec<Change>) {
-        let taken = self.registry.replace(self.plugins.values());
+        let tenants = self.tenants.iter().map(|(tenant, _)| tenant.clone());
+        let taken = self.registry.replace(tenants, self.plugins.values());
         changes.extend(taken.into_iter().map(|(name, file)| Change::Broken {
             file: name.to_string(),
             reason: format!("this task is already offered by {file:?}, which keeps it"),
@@ -157,23 +167,37 @@ impl Folder {
         }));
     }
 
-    /// The `.wasm` files in the folder, each with its manifest. Hidden files are left out: that is what a file is called while an editor or
-    /// `rsync` writes it.
-    fn files(&self) -> Result<BTreeMap<PathBuf, Stamp>, PluginError> {
+    /// The `.wasm` files of all tenants, each with its manifest. What is skipped is told once. The files of a folder that cannot
+    /// be read any more count as they were last seen.
+    fn files(&mut self, changes: &mut Vec<Change>) -> Result<BTreeMap<PathBuf, Stamp>, PluginError> {
         let unreadable = |source| PluginError::Folder { path: self.path.clone(), source };
+        let Listing { files: found, mut tenants, skipped } = Listing::of(&self.path).map_err(unreadable)?;
         let mut files = BTreeMap::new();
-        for entry in std::fs::read_dir(&self.path).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with('.') || !name.ends_with(".wasm") {
-                continue;
-            }
+        for (_, path) in found {
             if let Some(wasm) = look_at(&path) {
                 let manifest = look_at(&manifest::path_of(&path));
                 files.insert(path, Stamp { wasm, manifest });
             }
         }
+        for (folder, _) in &skipped {
+            files.extend(self.settling.handled_in(folder));
+            tenants.extend(self.tenants.iter().filter(|(_, known)| known == folder).cloned());
+        }
+        tenants.sort();
+        self.tenants = tenants;
+        self.told.retain(|told| skipped.iter().any(|(folder, _)| folder == told));
+        for (folder, reason) in skipped {
+            let earlier_stays = self.plugins.keys().any(|path| path.parent() == Some(&folder));
+            if self.told.insert(folder.clone()) {
+                changes.push(Change::Broken { file: self.shown(&folder), reason, earlier_stays });
+            }
+        }
         Ok(files)
+    }
+
+    /// A path as people see it: from the folder on.
+    fn shown(&self, path: &Path) -> String {
+        path.strip_prefix(&self.path).unwrap_or(path).to_string_lossy().into_owned()
     }
 }
 

@@ -1,15 +1,17 @@
-//! Which `.wasm` file answers which task name, kept up to date while files come, change and go.
+//! Which `.wasm` file answers which task name of which tenant, kept up to date while files come, change and go.
 //!
 //! [`Folder`] is the plugin folder and [`follow`] follows it; [`Registry`] is what the worker asks for each message. A file that cannot be
 //! loaded, or whose manifest cannot be read, never takes away a version that works.
 
 mod folder;
+mod listing;
 mod manifest;
 mod registry;
 mod settling;
 mod watch;
 
 pub use folder::{Change, Folder};
+pub use listing::Listing;
 pub use manifest::{Manifest, ManifestError};
 pub use registry::{Changes, Entry, Plugin, Registry};
 pub use watch::follow;

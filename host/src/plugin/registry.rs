@@ -1,4 +1,4 @@
-//! The tasks that can be run now: task name to plugin and function.
+//! The tasks that can be run now: tenant and task name to plugin and function.
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
@@ -8,16 +8,19 @@ use tokio::sync::watch;
 use super::{Manifest, PluginError, manifest};
 use crate::{
     sandbox::{Program, Sandbox, Skipped},
-    task::{Grants, TaskName, TaskOptions},
+    task::{Grants, OwnedTask, TaskName, TaskOptions, Tenant},
 };
 
 /// The tasks that can be run now. Asked once for each message, so reading it takes no lock; replaced as a whole when
 /// a plugin changes, so that a reader sees all of a plugin's tasks change together.
 #[derive(Default)]
 pub struct Registry {
-    tasks: ArcSwap<HashMap<TaskName, Entry>>,
+    tasks: ArcSwap<Tasks>,
     changed: watch::Sender<()>,
 }
+
+/// The tasks of each tenant. A tenant that has none yet is known all the same.
+type Tasks = HashMap<Tenant, HashMap<TaskName, Entry>>;
 
 /// Tells when the tasks change.
 pub struct Changes(watch::Receiver<()>);
@@ -33,9 +36,11 @@ pub struct Entry {
 
 /// One loaded `.wasm` file.
 pub struct Plugin {
+    /// Whose it is.
+    pub tenant: Tenant,
     /// The plugin's name: the file's name without `.wasm`, `-` written as `_`.
     pub name: String,
-    /// The file's name.
+    /// The file's name, after that of the tenant's folder if it is in one.
     pub file: String,
     /// The compiled code.
     pub program: Program,
@@ -55,17 +60,36 @@ impl Entry {
 }
 
 impl Registry {
-    /// The plugin and function that answer `task`.
-    pub fn find(&self, task: &TaskName) -> Option<Entry> {
-        self.tasks.load().get(task).cloned()
+    /// The plugin and function that answer what this tenant calls `task`.
+    pub fn find(&self, tenant: &Tenant, task: &TaskName) -> Option<Entry> {
+        self.tasks.load().get(tenant)?.get(task).cloned()
     }
 
-    /// All tasks, by name.
-    pub fn tasks(&self) -> Vec<(TaskName, Entry)> {
-        let mut tasks: Vec<_> =
-            self.tasks.load().iter().map(|(name, entry)| (name.clone(), entry.clone())).collect();
+    /// The same for a task among those of all tenants.
+    pub fn find_owned(&self, OwnedTask { tenant, task }: &OwnedTask) -> Option<Entry> {
+        self.find(tenant, task)
+    }
+
+    /// All tasks, by tenant and name.
+    pub fn tasks(&self) -> Vec<(OwnedTask, Entry)> {
+        let tasks = self.tasks.load();
+        let of_tenant = |(tenant, tasks): (&Tenant, &HashMap<TaskName, Entry>)| {
+            let owned = |(task, entry): (&TaskName, &Entry)| {
+                (OwnedTask { tenant: tenant.clone(), task: task.clone() }, entry.clone())
+            };
+            tasks.iter().map(owned).collect::<Vec<_>>()
+        };
+        let mut tasks: Vec<_> = tasks.iter().flat_map(of_tenant).collect();
         tasks.sort_by(|(a, _), (b, _)| a.cmp(b));
         tasks
+    }
+
+    /// The tenants that have plugins, or a place for them; the default tenant is not named.
+    pub fn tenants(&self) -> Vec<Tenant> {
+        let mut tenants: Vec<_> =
+            self.tasks.load().keys().filter(|tenant| !tenant.is_default()).cloned().collect();
+        tenants.sort();
+        tenants
     }
 
     /// What tells of the changes from now on.
@@ -73,22 +97,28 @@ impl Registry {
         Changes(self.changed.subscribe())
     }
 
-    /// Offers the tasks of exactly these plugins from now on. Runs that have begun end on the version they began with.
+    /// Offers the tasks of exactly these plugins from now on, and knows these tenants. Runs that have begun end on the version
+    /// they began with.
     ///
-    /// When two plugins claim one name the earlier keeps it; the names that went to another plugin are returned, with that
-    /// plugin's file.
+    /// When two plugins of a tenant claim one name the earlier keeps it; the names that went to another plugin are returned,
+    /// with that plugin's file.
     pub(super) fn replace<'a>(
         &self,
+        tenants: impl IntoIterator<Item = Tenant>,
         plugins: impl Iterator<Item = &'a Arc<Plugin>>,
-    ) -> Vec<(TaskName, String)> {
-        let mut tasks: HashMap<TaskName, Entry> = HashMap::new();
+    ) -> Vec<(OwnedTask, String)> {
+        let mut tasks: Tasks = tenants.into_iter().map(|tenant| (tenant, HashMap::new())).collect();
         let mut taken = Vec::new();
         for plugin in plugins {
-            for (function, name) in plugin.task_names().enumerate() {
-                match tasks.get(&name) {
-                    Some(earlier) => taken.push((name, earlier.plugin.file.clone())),
+            let of_tenant = tasks.entry(plugin.tenant.clone()).or_default();
+            for (function, task) in plugin.task_names().enumerate() {
+                match of_tenant.get(&task) {
+                    Some(earlier) => {
+                        let tenant = plugin.tenant.clone();
+                        taken.push((OwnedTask { tenant, task }, earlier.plugin.file.clone()));
+                    }
                     None => {
-                        tasks.insert(name, Entry { plugin: plugin.clone(), function });
+                        of_tenant.insert(task, Entry { plugin: plugin.clone(), function });
                     }
                 }
             }
@@ -109,18 +139,20 @@ impl Changes {
 }
 
 impl Plugin {
-    /// Reads and compiles a `.wasm` file, and reads its manifest if it has one. Takes as long as compiling takes: not for an async thread.
-    pub fn load(sandbox: &Sandbox, path: &Path) -> Result<Self, PluginError> {
+    /// Reads and compiles a `.wasm` file of a tenant, and reads its manifest if it has one. Takes as long as compiling takes: not
+    /// for an async thread.
+    pub fn load(sandbox: &Sandbox, tenant: Tenant, path: &Path) -> Result<Self, PluginError> {
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let name = plugin_name(&file).ok_or_else(|| PluginError::Name { file: file.clone() })?;
         let wasm = std::fs::read(path)?;
         let beside = manifest::beside(path)?;
-        Self::of(sandbox, name, file, &wasm, beside.as_deref())
+        Self::of(sandbox, tenant, name, file, &wasm, beside.as_deref())
     }
 
-    /// Compiles the bytes of a `.wasm` file, with the text of the manifest beside it if it has one.
+    /// Compiles the bytes of a `.wasm` file of a tenant, with the text of the manifest beside it if it has one.
     fn of(
         sandbox: &Sandbox,
+        tenant: Tenant,
         name: String,
         file: String,
         wasm: &[u8],
@@ -128,7 +160,8 @@ impl Plugin {
     ) -> Result<Self, PluginError> {
         let program = sandbox.load(&file, wasm)?;
         let Manifest { options, grants, unknown } = Manifest::of(&file, wasm, beside, program.functions())?;
-        Ok(Self { name, file, program, grants: Arc::new(grants), options, unknown })
+        let file = tenant.shown(&file).into_owned();
+        Ok(Self { tenant, name, file, program, grants: Arc::new(grants), options, unknown })
     }
 
     /// What in the file or its manifest is no task, with the reason.

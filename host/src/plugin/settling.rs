@@ -118,6 +118,12 @@ impl Settling {
         rested.into_iter().map(|(path, _)| path).collect()
     }
 
+    /// What was handled of the files in one folder.
+    pub fn handled_in(&self, folder: &Path) -> impl Iterator<Item = (PathBuf, Stamp)> {
+        let inside = self.handled.iter().filter(move |(path, _)| path.parent() == Some(folder));
+        inside.map(|(path, stamp)| (path.clone(), *stamp))
+    }
+
     /// Whether any file is on its way to a new state, so that another look is due soon.
     pub fn is_restless(&self) -> bool {
         !self.changed.is_empty()

@@ -2,6 +2,9 @@
 //! not tell (network file systems, or no watches left).
 
 use std::{
+    collections::BTreeMap,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     time::{Duration, Instant},
 };
@@ -24,14 +27,15 @@ const UNPROMPTED: Duration = Duration::from_millis(500);
 pub fn follow(mut folder: Folder, on_change: impl Fn(Change) + Send + 'static) {
     let look_on = move || {
         let (tell, told) = channel();
-        let watcher = notify::recommended_watcher(tell).and_then(|mut watcher| {
-            watcher.watch(folder.path(), RecursiveMode::NonRecursive).map(|()| watcher)
-        });
-        if let Err(error) = &watcher {
-            tracing::warn!(%error, "the system does not tell of changes in the plugin folder; looking twice a second");
-        }
+        let mut watcher = notify::recommended_watcher(tell).map(Watched::new);
         let mut readable = true;
+        if let Err(error) = &watcher {
+            tracing::warn!(%error, "{UNTOLD}");
+        }
         loop {
+            if let Ok(watched) = &mut watcher {
+                watched.follow(&folder);
+            }
             wait(&told, &mut folder.settling);
             match folder.look() {
                 Ok(changes) => {
@@ -49,6 +53,44 @@ pub fn follow(mut folder: Folder, on_change: impl Fn(Change) + Send + 'static) {
     };
     let name = "plugin-folder".to_owned();
     std::thread::Builder::new().name(name).spawn(look_on).expect("the system can start one more thread");
+}
+
+const UNTOLD: &str = "the system does not tell of changes in the plugin folder; looking twice a second";
+
+/// The folders of whose changes the kernel tells.
+struct Watched {
+    watcher: notify::RecommendedWatcher,
+    /// Each with its inode: one that was removed and made anew is another.
+    folders: BTreeMap<PathBuf, u64>,
+}
+
+impl Watched {
+    fn new(watcher: notify::RecommendedWatcher) -> Self {
+        Self { watcher, folders: BTreeMap::new() }
+    }
+
+    /// Watches the plugin folder and those of the tenants that are in it now.
+    fn follow(&mut self, folder: &Folder) {
+        let inode = |path: &std::path::Path| Some((path.to_owned(), std::fs::metadata(path).ok()?.ino()));
+        let now: BTreeMap<PathBuf, u64> = folder.paths().filter_map(inode).collect();
+        if now == self.folders {
+            return;
+        }
+        for (path, inode) in &self.folders {
+            if now.get(path) != Some(inode) {
+                // The kernel has forgotten it by itself if it is gone.
+                let _ = self.watcher.unwatch(path);
+            }
+        }
+        for (path, inode) in &now {
+            if self.folders.get(path) != Some(inode)
+                && let Err(error) = self.watcher.watch(path, RecursiveMode::NonRecursive)
+            {
+                tracing::warn!(%error, ?path, "{UNTOLD}");
+            }
+        }
+        self.folders = now;
+    }
 }
 
 /// Waits until there is reason to look at the folder again, noting what is told of writers.

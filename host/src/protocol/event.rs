@@ -11,7 +11,7 @@ use super::{
     receipt::Took,
     repr, time,
 };
-use crate::task::{Request, TaskId};
+use crate::task::Request;
 
 #[cfg(test)]
 mod tests;
@@ -126,12 +126,12 @@ impl What {
     pub fn received(request: &Request) -> Self {
         let (args, kwargs) = repr::arguments(request);
         Self::TaskReceived {
-            uuid: request.id.to_string(),
-            name: request.shadow.as_deref().unwrap_or(request.task.as_str()).to_owned(),
+            uuid: request.shown_id().into_owned(),
+            name: request.shown_name().into_owned(),
             args,
             kwargs,
-            root_id: request.root_id.to_string(),
-            parent_id: request.parent_id.as_ref().map(TaskId::to_string),
+            root_id: request.tenant.shown(request.root_id.as_str()).into_owned(),
+            parent_id: request.parent_id.as_ref().map(|id| request.tenant.shown(id.as_str()).into_owned()),
             retries: request.retries,
             eta: request.eta.map(time::write),
             expires: request.expires.map(time::write),

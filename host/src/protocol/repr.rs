@@ -301,7 +301,9 @@ mod tests {
             let message = format!(
                 r#"{{"body": "[[1], {{\"k\": null}}, {{}}]", "headers": {{"id": "i", "task": "f", {headers}}}}}"#
             );
-            let request = crate::protocol::message::decode(message.as_bytes(), &Default::default()).unwrap();
+            let request =
+                crate::protocol::message::decode(message.as_bytes(), Default::default(), &Default::default())
+                    .unwrap();
             let (args, kwargs) = arguments(&request);
             assert_eq!((args.as_str(), kwargs.as_str()), expected, "{headers}");
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Publication, Settled, StoreError, StoredResult};
-use crate::task::{CompleteChord, GroupChange, TaskId};
+use crate::task::{CompleteChord, GroupChange, TaskId, Tenant};
 
 /// How long a complete chord is left to the worker whose task completed it, before others take it for forgotten.
 pub const LEFT_ALONE: Duration = Duration::from_secs(5);
@@ -18,7 +18,7 @@ pub struct Finish {
     pub results: Vec<StoredResult>,
     /// What becomes known of groups, in order.
     pub groups: Vec<(TaskId, GroupChange)>,
-    /// What to send.
+    /// What to send: to queues of the chord's own tenant, and to no others.
     pub sends: Vec<Publication>,
 }
 
@@ -29,9 +29,9 @@ pub trait Chords: Send + Sync + 'static {
     /// left for some seconds. Some of them, when there are many.
     async fn complete(&self) -> Result<Vec<CompleteChord>, StoreError>;
 
-    /// Finishes a chord, wholly or not at all; one worker of any number that try does. [`Settled::NotHeld`] if it was finished
+    /// Finishes a tenant's chord, wholly or not at all; one worker of any number that try does. [`Settled::NotHeld`] if it was finished
     /// before. After an error it may have been; asking again is safe.
-    async fn finish(&self, group: &TaskId, finish: &Finish) -> Result<Settled, StoreError>;
+    async fn finish(&self, tenant: &Tenant, group: &TaskId, finish: &Finish) -> Result<Settled, StoreError>;
 
     /// Waits until there may be a complete chord. May be cancelled at any time. Returns early now and then, so that the caller
     /// looks again for what others have left. Meant for one caller.

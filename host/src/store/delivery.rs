@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::Cause;
-use crate::task::{GroupChange, QueueName, State, TaskId, TaskName};
+use crate::task::{GroupChange, QueueName, State, TaskId, TaskName, Tenant};
 
 /// A message to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,12 @@ pub struct Publication {
     pub due: Option<Timestamp>,
     /// The message.
     pub message: Bytes,
+}
+
+/// Why a store does not send these for what is this tenant's, if there is a reason: tenants send to their own queues.
+pub(super) fn strays(sends: &[Publication], tenant: &Tenant) -> Option<String> {
+    let stray = sends.iter().find(|send| send.queue.owner().0 != *tenant)?;
+    Some(format!("{} is not a queue of {tenant}", stray.queue))
 }
 
 /// A message that waits for its time.
@@ -74,7 +80,7 @@ pub struct Settlement {
     pub results: Vec<StoredResult>,
     /// What becomes known of groups, in order.
     pub groups: Vec<(TaskId, GroupChange)>,
-    /// What to send.
+    /// What to send: to queues of the delivery's own tenant, and to no others.
     pub sends: Vec<Publication>,
     /// What becomes of the message.
     pub fate: Fate,

@@ -1,5 +1,8 @@
 //! What must outlive a process: queues, deliveries, results, records. Narrow traits; each storage engine implements them.
 //!
+//! What tenants call alike is not the same: results, groups and revocations are known by tenant and id, tasks by tenant and name.
+//! What a settlement writes it writes for the tenant of the queue that its delivery came from, whoever asks.
+//!
 //! A store never parses a task's body: messages pass as bytes. What it writes into a message that comes back, that it was
 //! delivered before, is done by `protocol`.
 
@@ -10,7 +13,7 @@ use bytes::Bytes;
 
 use serde::{Deserialize, Serialize};
 
-use crate::task::{QueueName, TaskId, TaskName};
+use crate::task::{OwnedTask, QueueName, TaskId, Tenant};
 
 mod blobs;
 mod bus;
@@ -25,6 +28,7 @@ mod rate_limit;
 mod records;
 pub mod redis;
 mod revocation;
+mod scope;
 pub mod sqlite;
 
 pub use blobs::{Blobs, Count, Counts};
@@ -189,11 +193,11 @@ pub trait Broker: Send + Sync + 'static {
     async fn restore(&self) -> Result<usize, StoreError>;
 
     /// The tasks for which messages are parked, with their number.
-    async fn parked(&self) -> Result<Vec<(TaskName, u64)>, StoreError>;
+    async fn parked(&self) -> Result<Vec<(OwnedTask, u64)>, StoreError>;
 
     /// Puts the messages that are parked for this task back to the head of their queues, the one that was parked first being
     /// first in line; answers how many.
-    async fn release(&self, task: &TaskName) -> Result<u64, StoreError>;
+    async fn release(&self, task: &OwnedTask) -> Result<u64, StoreError>;
 
     /// What the workers that live now tell of themselves.
     async fn workers(&self) -> Result<Vec<Report>, StoreError>;
@@ -227,15 +231,16 @@ pub trait Broker: Send + Sync + 'static {
 pub trait Backend: Send + Sync + 'static {
     /// Stores and announces a state of a task that still runs (STARTED, PROGRESS). A stored SUCCESS stays, and so does any
     /// other end of the task.
-    async fn store(&self, result: &StoredResult) -> Result<(), StoreError>;
+    async fn store(&self, tenant: &Tenant, result: &StoredResult) -> Result<(), StoreError>;
 
     /// The stored JSON text, if there is one.
-    async fn get(&self, id: &TaskId) -> Result<Option<String>, StoreError>;
+    async fn get(&self, tenant: &Tenant, id: &TaskId) -> Result<Option<String>, StoreError>;
 
-    /// Waits for the next announcement for `id` whose text `is_final` accepts, looking first at what is
+    /// Waits for the next announcement for the tenant's `id` whose text `is_final` accepts, looking first at what is
     /// stored already. No polling.
     async fn wait(
         &self,
+        tenant: &Tenant,
         id: &TaskId,
         is_final: &(dyn for<'t> Fn(&'t str) -> bool + Sync),
     ) -> Result<String, StoreError>;

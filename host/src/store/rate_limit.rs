@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{StoreError, Tag};
-use crate::task::{RateLimit, TaskName};
+use crate::task::{OwnedTask, RateLimit, TaskName};
 
 /// So much time's worth of tokens may be saved up by a task that is seldom called: messages are taken many at a time, and of a
 /// task that may run hundreds of times a second not each is worth setting aside. Below ten a second that is no token beyond the
@@ -32,12 +32,12 @@ pub trait RateLimits: Send + Sync + 'static {
     async fn admit(&self, candidate: &Candidate) -> Result<Admission, StoreError>;
 
     /// The tasks of which messages are set aside, with their number.
-    async fn set_aside(&self) -> Result<Vec<(TaskName, u64)>, StoreError>;
+    async fn set_aside(&self) -> Result<Vec<(OwnedTask, u64)>, StoreError>;
 
     /// Puts messages of this task that were set aside to the heads of their queues, as many as `pace` allows: of the most urgent
     /// priority first, and the one that was set aside first being first in line. Where one that was put back like this is still the
     /// next to be taken, none follows it: the workers have their hands full, and would catch up with all of them at once.
-    async fn release_set_aside(&self, task: &TaskName, pace: &Pace) -> Result<Released, StoreError>;
+    async fn release_set_aside(&self, task: &OwnedTask, pace: &Pace) -> Result<Released, StoreError>;
 }
 
 /// A held message that asks to be run.
@@ -45,7 +45,7 @@ pub trait RateLimits: Send + Sync + 'static {
 pub struct Candidate {
     /// Its delivery.
     pub tag: Tag,
-    /// Its task.
+    /// Its task: of the tenant of its queue.
     pub task: TaskName,
     /// The task's limit.
     pub limit: RateLimit,

@@ -5,11 +5,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::task::TaskId;
+use crate::task::{TaskId, Tenant};
 
 /// The fact that something is revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
+    /// Whose tasks are meant.
+    #[serde(default, skip_serializing_if = "Tenant::is_default")]
+    pub tenant: Tenant,
     /// What is revoked.
     pub target: Target,
     /// Whether it is also stopped if it runs already.

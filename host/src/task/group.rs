@@ -1,6 +1,6 @@
 //! What becomes known of groups while their tasks run: facts that many workers add to and that one of them acts on.
 
-use super::TaskId;
+use super::{TaskId, Tenant};
 
 /// Something that becomes known of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct ChordPart {
 /// A chord all of whose parts have ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompleteChord {
+    /// Whose it is.
+    pub tenant: Tenant,
     /// Its group.
     pub group: TaskId,
     /// What the part that completed it knew of it: [`ChordPart::chord`].

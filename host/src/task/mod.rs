@@ -32,7 +32,7 @@ pub use receipt::Receipt;
 pub use request::{Limits, Notes, Request};
 pub use retry::RetryPolicy;
 pub use secret::Secret;
-pub use tenant::Tenant;
+pub use tenant::{OwnedTask, Tenant};
 pub use totals::Totals;
 
 /// JSON text that is known to be well formed. Kept as text, so that what a caller sent reaches the guest unchanged:

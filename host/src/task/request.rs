@@ -1,14 +1,16 @@
 //! One call of a task, as its message asks for it.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Json, TaskId, TaskName};
+use super::{Json, OwnedTask, TaskId, TaskName, Tenant};
 
 /// One call of a task.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// Whose it is: that of the queue it came from, whatever the message says.
+    pub tenant: Tenant,
     /// Names the call and its result.
     pub id: TaskId,
     /// What to run.
@@ -51,6 +53,23 @@ pub struct Request {
     pub headers: Json,
     /// All properties of the message: the text of a JSON object.
     pub properties: Json,
+}
+
+impl Request {
+    /// The task among those of all tenants.
+    pub fn owned_task(&self) -> OwnedTask {
+        OwnedTask { tenant: self.tenant.clone(), task: self.task.clone() }
+    }
+
+    /// The task's name as operators see it, or the one that the sender gave to be shown instead.
+    pub fn shown_name(&self) -> Cow<'_, str> {
+        self.tenant.shown(self.shadow.as_deref().unwrap_or(self.task.as_str()))
+    }
+
+    /// The task's id as operators see it: no other tenant's task has the same.
+    pub fn shown_id(&self) -> Cow<'_, str> {
+        self.tenant.shown(self.id.as_str())
+    }
 }
 
 /// Time limits; `None` leaves the choice to the worker.

@@ -1,6 +1,6 @@
 //! Whose a task is.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use super::{InvalidName, QueueName, TaskName};
 
@@ -17,17 +17,22 @@ const SEPARATOR: char = '/';
 /// The longest name, in bytes: with a queue's it still is a queue name.
 const LONGEST: usize = 63;
 
+/// What no name begins with: the keys of the default tenant's results do, and ids can have a `/` in them.
+const RESERVED: &str = "celery-task";
+
 impl Tenant {
     /// The tenant without a name.
     pub const DEFAULT: Self = Self(None);
 
-    /// Checks `name`: 1 to 63 of `a-z`, `0-9`, `-` and `_`, the first a letter or a digit.
+    /// Checks `name`: 1 to 63 of `a-z`, `0-9`, `-` and `_`, the first a letter or a digit. `celery-task...` is taken.
     pub fn new(name: &str) -> Result<Self, InvalidName> {
         let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         let reason = if name.is_empty() {
             "it is empty"
         } else if name.len() > LONGEST {
             "it is longer than 63 bytes"
+        } else if name.starts_with(RESERVED) {
+            "names that begin with \"celery-task\" are kept for Celery's own keys"
         } else if !name.starts_with(is_inner) || !name.chars().all(|c| is_inner(c) || c == '-' || c == '_') {
             "it is not made of a-z, 0-9, - and _, beginning with a letter or a digit"
         } else {
@@ -51,26 +56,58 @@ impl Tenant {
         self.name().map_or(String::new(), |name| format!("{name}{SEPARATOR}"))
     }
 
-    /// The queue that it calls `name`.
+    /// The queue that it calls `name`. What the default tenant calls like another one's queue is none of its own.
     pub fn queue(&self, name: &QueueName) -> Result<QueueName, InvalidName> {
         match self.0 {
-            None => Ok(name.clone()),
+            None if name.owner().0.is_default() => Ok(name.clone()),
+            None => Err(InvalidName::new("queue name", name.as_str(), "it is the name of a tenant's queue")),
             Some(_) => QueueName::new(&format!("{}{name}", self.prefix())),
         }
     }
 
-    /// A task as those see it who see several tenants: `acme/app.divide`.
-    pub fn shown(&self, task: &TaskName) -> String {
-        format!("{}{task}", self.prefix())
+    /// The name of something of its own, as those see it who see several tenants: `acme/app.divide`.
+    pub fn shown<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        match self.name() {
+            None => Cow::Borrowed(name),
+            Some(tenant) => Cow::Owned(format!("{tenant}{SEPARATOR}{name}")),
+        }
+    }
+
+    /// Whose `shown` is, and what its owner calls it. Only for what operators write: a message names what is its own.
+    pub fn split(shown: &str) -> (Self, &str) {
+        let parts = shown.split_once(SEPARATOR);
+        let owner = parts.and_then(|(tenant, name)| Some((Self::new(tenant).ok()?, name)));
+        owner.filter(|(_, name)| !name.is_empty()).unwrap_or((Self::DEFAULT, shown))
     }
 }
 
 impl QueueName {
     /// Whose queue it is, and what its owner calls it.
     pub fn owner(&self) -> (Tenant, &str) {
-        let parts = self.as_str().split_once(SEPARATOR);
-        let owner = parts.and_then(|(tenant, queue)| Some((Tenant::new(tenant).ok()?, queue)));
-        owner.filter(|(_, queue)| !queue.is_empty()).unwrap_or((Tenant::DEFAULT, self.as_str()))
+        Tenant::split(self.as_str())
+    }
+}
+
+/// A task among those of all tenants, shown as `acme/app.divide`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnedTask {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// What its owner calls it.
+    pub task: TaskName,
+}
+
+impl OwnedTask {
+    /// The task that an operator calls `shown`.
+    pub fn named(shown: &str) -> Result<Self, InvalidName> {
+        let (tenant, task) = Tenant::split(shown);
+        Ok(Self { tenant, task: TaskName::new(task)? })
+    }
+}
+
+impl fmt::Display for OwnedTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.tenant.shown(self.task.as_str()))
     }
 }
 
@@ -139,11 +176,33 @@ mod tests {
     }
 
     #[test]
+    fn the_default_tenant_has_no_name_for_the_queue_of_another() {
+        let queue = QueueName::new("acme/celery").unwrap();
+        let error = Tenant::DEFAULT.queue(&queue).unwrap_err().to_string();
+        assert_eq!(error, "queue name \"acme/celery\" is not usable: it is the name of a tenant's queue");
+    }
+
+    #[test]
+    fn operators_name_tasks_by_their_tenants() {
+        let acme = Tenant::new("acme").unwrap();
+        for (shown, tenant, task) in
+            [("acme/app.divide", acme, "app.divide"), ("app.divide", Tenant::DEFAULT, "app.divide")]
+        {
+            let named = OwnedTask::named(shown).unwrap();
+            assert_eq!(
+                (&named.tenant, named.task.as_str(), named.to_string()),
+                (&tenant, task, shown.to_owned())
+            );
+        }
+        assert!(OwnedTask::named("").is_err());
+    }
+
+    #[test]
     fn names_are_checked() {
         for good in ["a", "7up", "acme-eu_1", &"x".repeat(63)] {
             assert_eq!(Tenant::new(good).unwrap().name(), Some(good));
         }
-        for bad in ["", "-a", "_a", "A", "a.b", "a/b", "ä", &"x".repeat(64)] {
+        for bad in ["", "-a", "_a", "A", "a.b", "a/b", "ä", "celery-task-meta-x", &"x".repeat(64)] {
             assert!(Tenant::new(bad).is_err(), "{bad:?}");
         }
     }

@@ -43,14 +43,16 @@ async fn finish(worker: &Worker, chord: &CompleteChord) -> Result<(), StoreError
     fail_point::reach("chord:complete");
     let stored: Vec<_> = stored_endings(worker, chord).await?.into_iter().flatten().collect();
     let group = &chord.group;
-    let finish = match follow::setting(worker, |setting| canvas::finish(chord, &stored, setting)) {
+    let finish = match follow::setting(worker, &chord.tenant, |setting| {
+        canvas::finish(chord, &stored, setting)
+    }) {
         Ok(follow) => end::finish(follow),
         Err(error) => {
             tracing::error!("the body of chord {group} cannot be read, so nothing comes after it: {error}");
             Finish::default()
         }
     };
-    let finished = worker.store.chords.finish(group, &finish).await?;
+    let finished = worker.store.chords.finish(&chord.tenant, group, &finish).await?;
     fail_point::reach("chord:finished");
     match finished {
         Settled::Done => tracing::debug!("chord {group} is finished"),
@@ -73,13 +75,14 @@ pub(super) async fn unlock(worker: &Worker, life: &Life, chord: &CompleteChord, 
         }
     };
     let Some(stored) = stored else { return later };
-    let outcome = match follow::setting(worker, |setting| canvas::finish(chord, &stored, setting)) {
-        Ok(follow) => {
-            life.finishes(follow);
-            Outcome::Success(RawValue::NULL.to_owned())
-        }
-        Err(error) => Outcome::Failure(Failure::without_traceback(error.exception())),
-    };
+    let outcome =
+        match follow::setting(worker, &chord.tenant, |setting| canvas::finish(chord, &stored, setting)) {
+            Ok(follow) => {
+                life.finishes(follow);
+                Outcome::Success(RawValue::NULL.to_owned())
+            }
+            Err(error) => Outcome::Failure(Failure::without_traceback(error.exception())),
+        };
     // Celery keeps no result of it.
     let request = Arc::new(Request { ignore_result: true, ..Request::clone(&request) });
     End::without_run(request, outcome)
@@ -89,7 +92,7 @@ pub(super) async fn unlock(worker: &Worker, life: &Life, chord: &CompleteChord, 
 async fn stored_endings(worker: &Worker, chord: &CompleteChord) -> Result<Vec<Option<String>>, StoreError> {
     let mut endings = Vec::new();
     for id in canvas::missing(chord) {
-        let text = worker.store.backend.get(&id).await?;
+        let text = worker.store.backend.get(&chord.tenant, &id).await?;
         let meta = text.and_then(|text| result::decode(&text).ok()).filter(|meta| meta.state.is_ready());
         endings.push(meta.map(|meta| canvas::ending(&meta.id, &meta.state, &meta.result.into())));
     }

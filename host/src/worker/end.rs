@@ -9,7 +9,7 @@ use crate::{
     client, fail_point,
     protocol::{receipt::Ran, repr, result},
     store::{Cause, Fate, Finish, Publication, Settled, Settlement, StoredResult, Tag},
-    task::{Exception, Failure, Outcome, Receipt, Request, State, TaskId, TaskName},
+    task::{Exception, Failure, Outcome, Receipt, Request, State, TaskId, TaskName, Tenant},
 };
 
 /// How a delivery ended.
@@ -27,7 +27,13 @@ pub(super) enum End {
     /// The task wants to be run by somebody else, or later.
     Requeued { request: Arc<Request> },
     /// The message was not one that can be run.
-    Refused { id: Option<TaskId>, task: Option<TaskName>, exception: Option<Exception>, reason: String },
+    Refused {
+        tenant: Tenant,
+        id: Option<TaskId>,
+        task: Option<TaskName>,
+        exception: Option<Exception>,
+        reason: String,
+    },
     /// The task is not to be run before this time.
     Delayed { request: Arc<Request>, until: Timestamp },
     /// No plugin offers this task yet, which the message needs.
@@ -171,8 +177,8 @@ impl End {
             Self::Replaced { .. } => tracing::info!("{name} replaced by another task"),
             Self::Ignored { .. } => tracing::info!("{name} ignored"),
             Self::Requeued { .. } => tracing::info!("{name} rejected, and goes to the end of its queue"),
-            Self::Refused { id: Some(id), reason, .. } => {
-                tracing::error!("refused the message of task {id}: {reason}")
+            Self::Refused { tenant, id: Some(id), reason, .. } => {
+                tracing::error!("refused the message of task {}: {reason}", tenant.shown(id.as_str()))
             }
             Self::Refused { id: None, reason, .. } => {
                 tracing::error!("moved a message to the dead letters: {reason}")
@@ -200,7 +206,9 @@ struct Name<'a>(Option<&'a Arc<Request>>);
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |request| write!(f, "Task {}[{}]", request.task, request.id))
+        self.0.map_or(Ok(()), |request| {
+            write!(f, "Task {}[{}]", request.tenant.shown(request.task.as_str()), request.id)
+        })
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{
         repr,
     },
     store::{Broadcast, Topic},
-    task::{Exception, Failure, Outcome, Receipt, Request, TaskId},
+    task::{Failure, Outcome, Receipt, Request},
 };
 
 /// How often the heartbeat is told. Celery's own.
@@ -106,7 +106,7 @@ impl Events {
     /// A task begins to run.
     pub fn started(&self, request: &Request) {
         if self.are_of_tasks() {
-            self.add(What::TaskStarted { uuid: request.id.to_string() });
+            self.add(What::TaskStarted { uuid: request.shown_id().into_owned() });
         }
     }
 
@@ -261,33 +261,37 @@ fn of_end(end: &End, signum: Option<i32>, receipt: Option<&Receipt>) -> Option<W
     match end {
         End::Finished { request, outcome } => Some(match outcome {
             Outcome::Success(value) => What::TaskSucceeded {
-                uuid: request.id.to_string(),
+                uuid: request.shown_id().into_owned(),
                 result: repr::value(value),
                 runtime: receipt.map_or(0.0, |receipt| receipt.wall.as_secs_f64()),
                 host,
             },
-            Outcome::Failure(failure) => {
-                failed(&request.id, &failure.exception, failure.traceback.clone(), host)
-            }
+            Outcome::Failure(failure) => failed(request, failure, host),
             Outcome::Revoked(exception) => What::TaskRevoked {
-                uuid: request.id.to_string(),
+                uuid: request.shown_id().into_owned(),
                 terminated: exception.message() == "terminated",
                 signum,
                 expired: exception.message() == "expired",
             },
         }),
-        End::GivenUp { request, failure, .. } => {
-            Some(failed(&request.id, &failure.exception, failure.traceback.clone(), host))
-        }
+        End::GivenUp { request, failure, .. } => Some(failed(request, failure, host)),
         End::Retried { request, failure: Failure { exception, traceback }, .. } => Some(What::TaskRetried {
-            uuid: request.id.to_string(),
+            uuid: request.shown_id().into_owned(),
             exception: repr::exception(exception),
             traceback: traceback.clone(),
             host,
         }),
-        End::Requeued { request } => Some(What::TaskRejected { uuid: request.id.to_string(), requeue: true }),
-        End::Refused { id: Some(id), exception: Some(exception), .. } => {
-            Some(failed(id, exception, None, None))
+        End::Requeued { request } => {
+            Some(What::TaskRejected { uuid: request.shown_id().into_owned(), requeue: true })
+        }
+        End::Refused { tenant, id: Some(id), exception: Some(exception), .. } => {
+            let uuid = tenant.shown(id.as_str()).into_owned();
+            Some(What::TaskFailed {
+                uuid,
+                exception: repr::exception(exception),
+                traceback: None,
+                host: None,
+            })
         }
         End::Refused { .. }
         | End::Ignored { .. }
@@ -300,8 +304,9 @@ fn of_end(end: &End, signum: Option<i32>, receipt: Option<&Receipt>) -> Option<W
     }
 }
 
-fn failed(id: &TaskId, exception: &Exception, traceback: Option<String>, host: Option<Took>) -> What {
-    What::TaskFailed { uuid: id.to_string(), exception: repr::exception(exception), traceback, host }
+fn failed(request: &Request, Failure { exception, traceback }: &Failure, host: Option<Took>) -> What {
+    let uuid = request.shown_id().into_owned();
+    What::TaskFailed { uuid, exception: repr::exception(exception), traceback: traceback.clone(), host }
 }
 
 /// About how many bytes an event takes while it waits.

@@ -9,13 +9,14 @@ use std::{
 
 use futures_util::FutureExt;
 use jiff::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     Worker, chords, clock,
     end::End,
     follow::{self, Life},
+    last_try::LastTry,
     rate_limit,
     running::{Hold, Stop},
     work::{NotHere, Work},
@@ -31,9 +32,7 @@ use crate::{
     },
     sandbox::{Call, ProgressSink, Run, TimeLimits},
     store::{Delivery, Publication, Settled, Settlement, StoredResult, Tag},
-    task::{
-        Disposition, Exception, Failure, Outcome, Receipt, Request, State, TaskId, TaskName, Tenant, decide,
-    },
+    task::{Disposition, Exception, Failure, Outcome, Receipt, Request, State, TaskName, Tenant, decide},
 };
 
 /// Runs the task that a message asks for and has the delivery settled. Every path through here ends in a settlement, but
@@ -122,13 +121,13 @@ async fn give_up(worker: &Worker, tag: &Tag, end: &End, life: Option<&Life>, why
 
 /// From message to end, without settling. The request is put into `known` as soon as it is read.
 async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Life>) -> End {
-    let life = match message::decode(&delivery.message, &worker.options.messages) {
+    let life = match message::decode(&delivery.message, delivery.queue.owner().0, &worker.options.messages) {
         Ok(request) => known.get_or_init(|| Life::begin(request)),
-        Err(refusal) => return refused(refusal),
+        Err(refusal) => return refused(delivery.queue.owner().0, refusal),
     };
     let request = life.request.clone();
     fail_point::reach("task:decoded");
-    tracing::info!("Task {}[{}] received", request.task, request.id);
+    tracing::info!("Task {}[{}] received", request.tenant.shown(request.task.as_str()), request.id);
 
     let refusal =
         expired(worker, &request).or_else(|| revoked(worker, &request)).or_else(|| life.cannot_go_on());
@@ -196,14 +195,15 @@ fn with_options(entry: &Entry, request: Arc<Request>) -> Arc<Request> {
 const LAST_TRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// Lets a message run, or says why not. One whose worker died is run again, but not for ever; from the first death on it is noted
-/// that it runs before it does, and the last try is made alone: then, of all that the next death would be blamed on, only the
-/// culprit is given up.
+/// that it runs before it does, and the last try is made alone: then, of all of a tenant that the next death would be blamed on,
+/// only the culprit is given up. Alone in its tenant, for the count of deaths is in the message, where a sender can write any:
+/// nobody keeps others from their last tries.
 async fn admit<'w>(
     worker: &'w Worker,
     entry: &Entry,
     delivery: &Delivery,
     request: &Arc<Request>,
-) -> Result<Option<SemaphorePermit<'w>>, End> {
+) -> Result<Option<LastTry<'w>>, End> {
     let (notes, most) = (&request.notes, worker.options.most_deaths);
     let at_most_once = entry.options().runs_at_most_once();
     if notes.deaths == 0 && !at_most_once {
@@ -213,10 +213,10 @@ async fn admit<'w>(
         return Err(lost_its_worker(request.clone()));
     }
     let is_last_try = notes.deaths > 0 && notes.deaths + 1 >= most;
-    let alone = match is_last_try.then(|| worker.last_try.try_acquire()) {
+    let alone = match is_last_try.then(|| worker.last_tries.begin(&request.tenant)) {
         None => None,
-        Some(Ok(alone)) => Some(alone),
-        Some(Err(_another)) => {
+        Some(Some(alone)) => Some(alone),
+        Some(None) => {
             let until = worker.clock.after(LAST_TRY_PAUSE);
             return Err(End::Delayed { request: request.clone(), until });
         }
@@ -244,9 +244,9 @@ async fn run(
     let call = Call {
         request: request.clone(),
         limits: limits(worker, entry, request),
-        progress: progress_sink(worker.clone(), request.id.clone()),
+        progress: progress_sink(worker.clone(), request.clone()),
         outbox: life.outbox(),
-        access: worker.accesses.of(&Tenant::DEFAULT, &entry.plugin),
+        access: worker.accesses.of(&request.tenant, &entry.plugin),
     };
     // That it runs is told while it does, so that no task waits for it; and before its end can be told.
     let run = pin!(async { tokio::join!(tell_started(worker, entry, request), work.run(call)).1 });
@@ -279,7 +279,7 @@ async fn tell_started(worker: &Worker, entry: &Entry, request: &Request) {
     let meta = serde_json::value::to_raw_value(&meta).expect("it is made of a text and a number");
     let meta = result::of_progress(&request.id, &State::Started, &meta);
     let stored = StoredResult { id: request.id.clone(), state: State::Started, meta };
-    if let Err(error) = worker.store.backend.store(&stored).await {
+    if let Err(error) = worker.store.backend.store(&request.tenant, &stored).await {
         tracing::warn!(%error, "nobody is told that a task runs");
     }
 }
@@ -337,7 +337,7 @@ fn retry(
 
 /// The tightest of what the worker, the plugin and the message allow.
 fn limits(worker: &Worker, entry: &Entry, request: &Request) -> TimeLimits {
-    let set = worker.time_limits.of(&request.task);
+    let set = worker.time_limits.of_request(request);
     let (ours, plugin, asked) = (&worker.options, set.unwrap_or(entry.options().limits), &request.limits);
     let hard = [plugin.hard, asked.hard].into_iter().flatten().fold(ours.time_limit, Duration::min);
     let soft = [ours.soft_time_limit, plugin.soft, asked.soft].into_iter().flatten().min();
@@ -365,7 +365,9 @@ fn revocation(why: &str) -> Exception {
 /// A message for which no plugin offers `task` waits for one that does, but not for ever.
 fn unknown(worker: &Worker, delivery: &Delivery, request: Arc<Request>, task: TaskName) -> End {
     let now = worker.clock.now();
-    let until = request.notes.parked_until.unwrap_or_else(|| clock::after(now, worker.options.park));
+    let latest = clock::after(now, worker.options.park);
+    // A sender could have noted any time.
+    let until = request.notes.parked_until.map_or(latest, |noted| noted.min(latest));
     match message::mark_parked(&delivery.message, until) {
         Some(message) if until > now => End::Parked { request, task, until, message },
         _ => {
@@ -375,9 +377,9 @@ fn unknown(worker: &Worker, delivery: &Delivery, request: Arc<Request>, task: Ta
     }
 }
 
-fn refused(refusal: Refusal) -> End {
+fn refused(tenant: Tenant, refusal: Refusal) -> End {
     let (exception, reason) = (Some(refusal.exception()), refusal.to_string());
-    End::Refused { id: refusal.id, task: refusal.task, exception, reason }
+    End::Refused { tenant, id: refusal.id, task: refusal.task, exception, reason }
 }
 
 /// The message was running when its worker died, once or several times.
@@ -398,19 +400,22 @@ fn panicked(life: Option<&Life>) -> End {
             let outcome = Outcome::Failure(Failure::without_traceback(exception));
             End::without_run(life.request.clone(), outcome)
         }
-        None => End::Refused { id: None, task: None, exception: None, reason: text.to_owned() },
+        None => {
+            let tenant = Tenant::DEFAULT;
+            End::Refused { tenant, id: None, task: None, exception: None, reason: text.to_owned() }
+        }
     }
 }
 
 /// Stores a state that the guest sets, and announces it.
-fn progress_sink(worker: Arc<Worker>, id: TaskId) -> ProgressSink {
+fn progress_sink(worker: Arc<Worker>, request: Arc<Request>) -> ProgressSink {
     Arc::new(move |state, meta| {
-        let (worker, id) = (worker.clone(), id.clone());
+        let (worker, request) = (worker.clone(), request.clone());
         async move {
-            let state = State::from(state.as_str());
+            let (id, state) = (request.id.clone(), State::from(state.as_str()));
             let meta = result::of_progress(&id, &state, &meta);
             let stored = StoredResult { id, state, meta };
-            worker.store.backend.store(&stored).await.map_err(|error| {
+            worker.store.backend.store(&request.tenant, &stored).await.map_err(|error| {
                 tracing::warn!(%error, "a task's progress was not stored");
                 "the progress could not be stored".to_owned()
             })
@@ -427,7 +432,7 @@ fn log_output(request: &Request, run: &Run) {
     if !tracing::enabled!(tracing::Level::INFO) {
         return;
     }
-    let (task, id, output) = (&request.task, &request.id, &run.output);
+    let (task, id, output) = (request.tenant.shown(request.task.as_str()), &request.id, &run.output);
     let lines: Vec<&str> = output.tail.lines().collect();
     let shown = &lines[lines.len().saturating_sub(MOST_LOGGED_LINES)..];
     if shown.len() < lines.len() || output.dropped > 0 {

@@ -6,7 +6,7 @@ use super::{Worker, end::End};
 use crate::{
     canvas::{self, Builtin, Follow, InvalidCanvas, Sent, Setting, Workflow},
     sandbox::Outbox,
-    task::{Exception, Failure, Outcome, Receipt, Request, SharedJson, TaskName},
+    task::{Exception, Failure, Outcome, Receipt, Request, SharedJson, TaskName, Tenant},
 };
 
 /// What is known of a task once its message was read.
@@ -101,7 +101,9 @@ fn after_own(worker: &Worker, end: End, life: &Life) -> (End, Follow) {
         _ => return (end, Follow::default()),
     };
     let Ok(workflow) = &life.workflow else { return (end, of_unreadable(worker, life, &outcome)) };
-    match setting(worker, |setting| canvas::after(&life.request, workflow, &outcome, sent, setting)) {
+    match setting(worker, &life.request.tenant, |setting| {
+        canvas::after(&life.request, workflow, &outcome, sent, setting)
+    }) {
         Ok(follow) if follow.replaced => (End::Replaced { request: life.request.clone() }, follow),
         Ok(follow) => (end, follow),
         Err(invalid) => {
@@ -118,10 +120,10 @@ fn after_own(worker: &Worker, end: End, life: &Life) -> (End, Follow) {
     }
 }
 
-/// Goes on with a workflow from this worker.
-pub(super) fn setting<T>(worker: &Worker, go_on: impl FnOnce(Setting<'_>) -> T) -> T {
+/// Goes on with a workflow of a tenant from this worker.
+pub(super) fn setting<T>(worker: &Worker, tenant: &Tenant, go_on: impl FnOnce(Setting<'_>) -> T) -> T {
     let takes_several = |task: &str| {
-        let entry = TaskName::new(task).ok().and_then(|task| worker.registry.find(&task));
+        let entry = TaskName::new(task).ok().and_then(|task| worker.registry.find(tenant, &task));
         entry.is_some_and(|entry| {
             let signature = entry.plugin.program.functions()[entry.function].signature();
             signature.rest_args || signature.params.len() > 1
@@ -149,8 +151,10 @@ fn ignored(worker: &Worker, life: &Life) -> Follow {
 fn failed(worker: &Worker, life: &Life, failure: &Failure) -> Follow {
     let outcome = Outcome::Failure(failure.clone());
     let Ok(workflow) = &life.workflow else { return of_unreadable(worker, life, &outcome) };
-    setting(worker, |setting| canvas::after(&life.request, workflow, &outcome, Sent::default(), setting))
-        .unwrap_or_else(|_| Follow::abandoned(&life.request, workflow, failure, worker.clock.now()))
+    setting(worker, &life.request.tenant, |setting| {
+        canvas::after(&life.request, workflow, &outcome, Sent::default(), setting)
+    })
+    .unwrap_or_else(|_| Follow::abandoned(&life.request, workflow, failure, worker.clock.now()))
 }
 
 /// Of a workflow that cannot be read as a whole the chord may still be told.

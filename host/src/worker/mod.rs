@@ -3,8 +3,8 @@
 //! - `execute`: the life of one task, top to bottom. `end`: how it can end, and what is committed then.
 //! - `work`: what a message needs done. `access`: what its plugin may reach. `follow`, `chords`: what comes after a task, and after the last part of a chord.
 //! - `events`: telling those who watch. `control`: what it is asked and told from outside, and `pool`, `autoscale`, `queues`
-//!   and `time_limits`, which that can change. `tally`, `machine`: numbers for those who ask.
-//! - `running`: what runs now, and stopping it. `revoked`: what must not run.
+//!   and `time_limits`, which that can change. `tenants`: whose tasks it runs. `tally`, `machine`: numbers for those who ask.
+//! - `running`: what runs now, and stopping it. `revoked`: what must not run. `last_try`: what runs for the last time.
 //! - `parking`: messages that wait for a plugin. `rate_limit`: messages that wait for their turn. `clock`: the store's time.
 //! - `settle`: commits results and acknowledgements, many in one round trip.
 //! - `lease`: tells the other workers that this one lives, and restores what dead ones held.
@@ -19,7 +19,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures_util::FutureExt;
 use tokio::{
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{OwnedSemaphorePermit, oneshot},
     task::JoinHandle,
 };
 use tokio_util::task::TaskTracker;
@@ -29,7 +29,7 @@ use crate::{
     plugin::Registry,
     protocol::message::MessageLimits,
     store::{Report, Store, StoreError, Taken},
-    task::QueueName,
+    task::{QueueName, Tenant},
 };
 
 mod access;
@@ -41,6 +41,7 @@ mod end;
 mod events;
 mod execute;
 mod follow;
+mod last_try;
 mod lease;
 mod machine;
 mod outage;
@@ -53,6 +54,7 @@ mod running;
 mod settle;
 mod shutdown;
 mod tally;
+mod tenants;
 mod time_limits;
 mod work;
 
@@ -61,6 +63,7 @@ use autoscale::Autoscale;
 pub use autoscale::Bounds;
 use clock::Clock;
 use events::Events;
+use last_try::LastTries;
 use lease::Lease;
 use outage::Outage;
 use pool::Pool;
@@ -71,6 +74,7 @@ use running::Running;
 use settle::{Commits, Settler};
 pub use shutdown::Shutdown;
 use tally::Tally;
+use tenants::Tenants;
 use time_limits::TimeLimits;
 
 /// What a worker is told to do.
@@ -78,8 +82,10 @@ use time_limits::TimeLimits;
 pub struct Options {
     /// The worker's name among the workers: `celery@box`.
     pub node: String,
-    /// The queues it takes from at first.
+    /// The queues it takes from at first, as each tenant calls them.
     pub queues: Vec<QueueName>,
+    /// The tenants that it serves; if there are none, the default tenant and all that it knows.
+    pub tenants: Option<Vec<Tenant>>,
     /// How many tasks may run at once at first. Tasks that wait cost little; those that compute share the processor.
     pub concurrency: usize,
     /// How many tasks can run at once at most: the sandbox has room for so many.
@@ -100,7 +106,7 @@ pub struct Options {
     pub most_deaths: u32,
     /// What messages are accepted.
     pub messages: MessageLimits,
-    /// Where tasks are sent that say nothing of a queue.
+    /// Where tasks are sent that say nothing of a queue, as each tenant calls it.
     pub default_queue: QueueName,
     /// What else was set, for those who ask: name, value and default.
     pub settings: Vec<(&'static str, serde_json::Value, serde_json::Value)>,
@@ -117,6 +123,7 @@ pub struct Worker {
     lease: Lease,
     pool: Pool,
     autoscale: Option<Autoscale>,
+    tenants: Tenants,
     queues: Queues,
     events: Events,
     time_limits: TimeLimits,
@@ -125,8 +132,7 @@ pub struct Worker {
     revoked: Revoked,
     clock: Clock,
     limits: Limits,
-    /// Whoever runs a message for the last time before it is given up.
-    last_try: Semaphore,
+    last_tries: LastTries,
 }
 
 /// How long a worker that starts waits at most until it knows what the others know. Should the store be away, it starts all the
@@ -152,10 +158,12 @@ impl Worker {
     ) -> Result<(), StoreError> {
         let (settler, commits) = Settler::new();
         let (events, waiting) = Events::new(options.task_events);
+        let tenants = Tenants::new(options.tenants.clone(), registry.clone());
         let worker = Self {
             pool: Pool::new(options.concurrency, options.room),
             autoscale: options.autoscale.map(Autoscale::new),
-            queues: Queues::new(options.queues.clone()),
+            queues: Queues::new(options.queues.clone(), tenants.served()),
+            tenants,
             events,
             time_limits: TimeLimits::default(),
             tally: Tally::new(),
@@ -170,7 +178,7 @@ impl Worker {
             revoked: Revoked::default(),
             clock: Clock::default(),
             limits: Limits::default(),
-            last_try: Semaphore::new(1),
+            last_tries: LastTries::default(),
         };
         lease::announce(&worker).await?;
         let worker = Arc::new(worker);
@@ -265,9 +273,9 @@ impl Worker {
         commits: Commits,
         guests: &Handle,
         greeted: oneshot::Sender<()>,
-    ) -> [JoinHandle<()>; 9] {
+    ) -> [JoinHandle<()>; 10] {
         let commits = commits.run(self.store.broker.clone(), self.shutdown.clone(), guests.clone());
-        let [beating, restoring, revoking, releasing, finishing, limiting, scaling, answering] =
+        let [beating, restoring, revoking, releasing, finishing, limiting, scaling, serving, answering] =
             std::array::from_fn(|_| self.clone());
         [
             tokio::spawn(essential(commits)),
@@ -278,6 +286,7 @@ impl Worker {
             tokio::spawn(essential(async move { chords::follow(&finishing).await })),
             tokio::spawn(essential(async move { rate_limit::release(&limiting).await })),
             tokio::spawn(essential(async move { autoscale::scale(&scaling).await })),
+            tokio::spawn(essential(async move { tenants::follow(&serving).await })),
             tokio::spawn(essential(control::serve(answering, greeted))),
         ]
     }

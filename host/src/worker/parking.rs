@@ -26,7 +26,7 @@ pub(super) async fn release(worker: &Worker) {
 
 async fn release_offered(worker: &Worker) -> Result<(), StoreError> {
     for (task, _) in worker.store.broker.parked().await? {
-        if worker.registry.find(&task).is_some() {
+        if worker.tenants.find(&task).is_some() {
             let released = worker.store.broker.release(&task).await?;
             tracing::info!("put back {released} messages that waited for a plugin with {task}");
         }

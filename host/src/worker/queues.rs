@@ -1,22 +1,34 @@
-//! The queues that the worker takes from, which can change while it works.
+//! The queues that the worker takes from, which can change while it works: of each tenant that it serves those of the same names.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use crate::task::QueueName;
+use crate::task::{QueueName, Tenant};
 
 /// The queues.
 pub(super) struct Queues {
+    wanted: Mutex<Wanted>,
     queues: ArcSwap<Vec<QueueName>>,
     changed: Notify,
 }
 
+/// What makes a queue one to take from.
+struct Wanted {
+    tenants: Vec<Tenant>,
+    /// As each tenant calls them. What an operator calls `acme/mail` is of that tenant only.
+    names: Vec<QueueName>,
+    /// A tenant's queues that are not taken from although they have one of the names.
+    not: Vec<QueueName>,
+}
+
 impl Queues {
-    /// These queues.
-    pub fn new(queues: Vec<QueueName>) -> Self {
-        Self { queues: ArcSwap::from_pointee(queues), changed: Notify::new() }
+    /// The queues of these names, of these tenants.
+    pub fn new(names: Vec<QueueName>, tenants: Vec<Tenant>) -> Self {
+        let wanted = Wanted { tenants, names, not: Vec::new() };
+        let queues = ArcSwap::from_pointee(wanted.queues());
+        Self { wanted: Mutex::new(wanted), queues, changed: Notify::new() }
     }
 
     /// The queues now.
@@ -24,26 +36,95 @@ impl Queues {
         self.queues.load_full()
     }
 
-    /// Takes from this queue too.
-    pub fn add(&self, queue: &QueueName) {
-        self.queues.rcu(|queues| {
-            let mut queues = Vec::clone(queues);
-            if !queues.contains(queue) {
-                queues.push(queue.clone());
-            }
-            queues
-        });
-        self.changed.notify_one();
+    /// Takes from the queues of these tenants.
+    pub fn serve(&self, tenants: Vec<Tenant>) {
+        self.change(|wanted| wanted.tenants = tenants);
     }
 
-    /// Takes from this queue no more.
+    /// Takes from this queue too; without a tenant, from the queues that all tenants call so.
+    pub fn add(&self, queue: &QueueName) {
+        self.change(|wanted| {
+            wanted.not.retain(|not| not != queue);
+            if !wanted.queues().contains(queue) && !wanted.names.contains(queue) {
+                wanted.names.push(queue.clone());
+            }
+        });
+    }
+
+    /// Takes from this queue no more; without a tenant, from none that a tenant calls so.
     pub fn remove(&self, queue: &QueueName) {
-        self.queues.rcu(|queues| queues.iter().filter(|known| *known != queue).cloned().collect::<Vec<_>>());
-        self.changed.notify_one();
+        self.change(|wanted| {
+            wanted.names.retain(|name| name != queue);
+            if wanted.queues().contains(queue) {
+                wanted.not.push(queue.clone());
+            }
+        });
     }
 
     /// Waits until the queues may have changed. For one caller.
     pub async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Wanted)) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut wanted);
+        self.queues.store(Arc::new(wanted.queues()));
+        self.changed.notify_one();
+    }
+}
+
+impl Wanted {
+    fn queues(&self) -> Vec<QueueName> {
+        let mut queues = Vec::new();
+        for name in &self.names {
+            if !name.owner().0.is_default() {
+                queues.push(name.clone());
+                continue;
+            }
+            // What is too long with the tenant before it, nobody can send to.
+            queues.extend(self.tenants.iter().filter_map(|tenant| tenant.queue(name).ok()));
+        }
+        queues.retain(|queue| !self.not.contains(queue));
+        queues
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(name: &str) -> QueueName {
+        QueueName::new(name).unwrap()
+    }
+
+    fn now(queues: &Queues) -> Vec<String> {
+        queues.now().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn each_tenant_has_the_queues_of_the_same_names() {
+        let acme = Tenant::new("acme").unwrap();
+        let queues = Queues::new(vec![queue("celery")], vec![Tenant::DEFAULT]);
+        assert_eq!(now(&queues), ["celery"]);
+        queues.serve(vec![Tenant::DEFAULT, acme.clone()]);
+        queues.add(&queue("mail"));
+        assert_eq!(now(&queues), ["celery", "acme/celery", "mail", "acme/mail"]);
+        queues.remove(&queue("mail"));
+        queues.serve(vec![acme]);
+        assert_eq!(now(&queues), ["acme/celery"]);
+    }
+
+    #[test]
+    fn a_queue_of_one_tenant_is_added_and_removed_alone() {
+        let acme = Tenant::new("acme").unwrap();
+        let queues = Queues::new(vec![queue("celery")], vec![Tenant::DEFAULT, acme]);
+        queues.remove(&queue("acme/celery"));
+        assert_eq!(now(&queues), ["celery"]);
+        queues.add(&queue("acme/celery"));
+        queues.add(&queue("other/mail"));
+        assert_eq!(now(&queues), ["celery", "acme/celery", "other/mail"]);
+        queues.remove(&queue("other/mail"));
+        assert_eq!(now(&queues), ["celery", "acme/celery"]);
     }
 }

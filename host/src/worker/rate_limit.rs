@@ -12,10 +12,10 @@ use tokio::{sync::Notify, time::sleep};
 use super::{Outage, Worker, end::End, lease::BEAT};
 use crate::{
     fail_point,
-    plugin::Registry,
+    plugin::{Entry, Registry},
     protocol::message,
     store::{Admission, Candidate, Delivery, Pace, StoreError},
-    task::{RateLimit, Request, TaskName},
+    task::{OwnedTask, RateLimit, Request},
 };
 
 /// The shortest pause between two looks at what is set aside: within it tokens gather, and none is lost.
@@ -28,34 +28,41 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(super) struct Limits {
     /// What was set while the worker runs; it comes before what the manifests say.
-    set: RwLock<HashMap<TaskName, Option<RateLimit>>>,
+    set: RwLock<HashMap<OwnedTask, Option<RateLimit>>>,
     /// The tasks of which messages are known to be set aside.
-    waiting: Mutex<HashSet<TaskName>>,
+    waiting: Mutex<HashSet<OwnedTask>>,
     changed: Notify,
 }
 
 impl Limits {
     /// Sets the limit of a task on this worker, or that it has none, until the worker ends: Celery's `rate_limit`.
-    pub fn set(&self, task: TaskName, limit: Option<RateLimit>) {
+    pub fn set(&self, task: OwnedTask, limit: Option<RateLimit>) {
         self.set.write().unwrap_or_else(PoisonError::into_inner).insert(task, limit);
         self.changed.notify_one();
     }
 
     /// The limit of a task, if it is offered here and has one.
-    pub fn of(&self, task: &TaskName, registry: &Registry) -> Option<Option<RateLimit>> {
-        let entry = registry.find(task)?;
+    pub fn of(&self, task: &OwnedTask, registry: &Registry) -> Option<Option<RateLimit>> {
+        let entry = registry.find_owned(task)?;
+        Some(self.of_entry(&entry, || task.clone()))
+    }
+
+    /// The limit of a task that this answers, if it has one.
+    fn of_entry(&self, entry: &Entry, task: impl FnOnce() -> OwnedTask) -> Option<RateLimit> {
         let set = self.set.read().unwrap_or_else(PoisonError::into_inner);
-        Some(set.get(task).cloned().unwrap_or_else(|| entry.options().rate_limit.clone()))
+        // Almost always none is set, and no name has to be put together.
+        let set = if set.is_empty() { None } else { set.get(&task()).cloned() };
+        set.unwrap_or_else(|| entry.options().rate_limit.clone())
     }
 
     /// Notes that a message was set aside. Whoever releases is told only what it does not know.
-    fn note(&self, task: &TaskName) {
-        if self.waiting().insert(task.clone()) {
+    fn note(&self, task: OwnedTask) {
+        if self.waiting().insert(task) {
             self.changed.notify_one();
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashSet<TaskName>> {
+    fn waiting(&self) -> MutexGuard<'_, HashSet<OwnedTask>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -66,7 +73,8 @@ pub(super) async fn admit(worker: &Worker, delivery: &Delivery, request: &Arc<Re
     if request.notes.admitted {
         return Ok(());
     }
-    let Some(Some(limit)) = worker.limits.of(&request.task, &worker.registry) else { return Ok(()) };
+    let Some(entry) = worker.registry.find(&request.tenant, &request.task) else { return Ok(()) };
+    let Some(limit) = worker.limits.of_entry(&entry, || request.owned_task()) else { return Ok(()) };
     // Of what is no message nothing can be noted, but such a one does not come here.
     let Some(message) = message::mark_admitted(&delivery.message) else { return Ok(()) };
     let (tag, task, request) = (delivery.tag.clone(), request.task.clone(), request.clone());
@@ -76,12 +84,12 @@ pub(super) async fn admit(worker: &Worker, delivery: &Delivery, request: &Arc<Re
         Ok(Admission::Admitted) => Ok(()),
         Ok(Admission::SetAside) => {
             fail_point::reach("limit:aside");
-            worker.limits.note(&request.task);
+            worker.limits.note(request.owned_task());
             Err(End::SetAside { request })
         }
         Ok(Admission::NotHeld) => Err(End::Lost { request }),
         Ok(Admission::Refused(why)) => {
-            tracing::error!("cannot count the runs of {}, so it waits: {why}", request.task);
+            tracing::error!("cannot count the runs of {}, so it waits: {why}", request.owned_task());
             Err(End::Delayed { request, until: worker.clock.after(REFUSED_PAUSE) })
         }
         Err(error) => {
@@ -118,7 +126,7 @@ pub(super) async fn release(worker: &Worker) {
 /// When messages of which tasks have their turn.
 #[derive(Default)]
 struct Turns {
-    tasks: HashMap<TaskName, Instant>,
+    tasks: HashMap<OwnedTask, Instant>,
     /// When to ask of which tasks messages are set aside.
     next_look: Option<Instant>,
 }
@@ -161,10 +169,10 @@ impl Turns {
     }
 }
 
-fn pace(worker: &Worker, task: &TaskName) -> Pace {
-    match worker.limits.of(task, &worker.registry) {
-        Some(Some(limit)) => Pace::Limited(limit),
-        Some(None) => Pace::Unlimited,
-        None => Pace::Abandoned,
+fn pace(worker: &Worker, task: &OwnedTask) -> Pace {
+    let Some(entry) = worker.tenants.find(task) else { return Pace::Abandoned };
+    match worker.limits.of_entry(&entry, || task.clone()) {
+        Some(limit) => Pace::Limited(limit),
+        None => Pace::Unlimited,
     }
 }

@@ -15,7 +15,7 @@ use super::{Outage, Worker};
 use crate::{
     protocol::message,
     store::{Revocation, StoreError, Target},
-    task::{Request, TaskId},
+    task::{Request, Tenant},
 };
 
 /// The signal by which a task is stopped when whoever revoked it named none.
@@ -25,7 +25,7 @@ pub(super) const TERM: i32 = 15;
 #[derive(Default)]
 pub(super) struct Revoked {
     revision: AtomicU64,
-    known: Mutex<HashMap<Target, Timestamp>>,
+    known: Mutex<HashMap<(Tenant, Target), Timestamp>>,
     /// One at a time asks the store.
     asking: tokio::sync::Mutex<()>,
 }
@@ -38,22 +38,25 @@ impl Revoked {
             return false;
         }
         let now = Timestamp::now();
-        targets(request).iter().any(|target| known.get(target).is_some_and(|until| *until > now))
+        targets(request).any(|target| known.get(&target).is_some_and(|until| *until > now))
     }
 
     /// Whether this is revoked.
-    pub fn knows(&self, target: &Target) -> bool {
-        self.lock().get(target).is_some_and(|until| *until > Timestamp::now())
+    pub fn knows(&self, tenant: &Tenant, target: &Target) -> bool {
+        self.lock().get(&(tenant.clone(), target.clone())).is_some_and(|until| *until > Timestamp::now())
     }
 
-    /// The ids of tasks that are revoked, at most so many.
-    pub fn ids(&self, most: usize) -> Vec<TaskId> {
+    /// The ids of tasks that are revoked, as operators see them; at most so many.
+    pub fn ids(&self, most: usize) -> Vec<String> {
         let now = Timestamp::now();
         let known = self.lock();
-        let ids = known.iter().filter(|(_, until)| **until > now).filter_map(|(target, _)| match target {
-            Target::Task(id) => Some(id.clone()),
-            Target::Stamp { .. } => None,
-        });
+        let ids =
+            known.iter().filter(|(_, until)| **until > now).filter_map(
+                |((tenant, target), _)| match target {
+                    Target::Task(id) => Some(tenant.shown(id.as_str()).into_owned()),
+                    Target::Stamp { .. } => None,
+                },
+            );
         ids.take(most).collect()
     }
 
@@ -63,22 +66,24 @@ impl Revoked {
         let mut known = self.lock();
         known.retain(|_, until| *until > now);
         for revocation in revocations {
-            let until = known.entry(revocation.target.clone()).or_insert(revocation.until);
+            let Revocation { tenant, target, .. } = revocation.clone();
+            let until = known.entry((tenant, target)).or_insert(revocation.until);
             *until = revocation.until.max(*until);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Target, Timestamp>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Tenant, Target), Timestamp>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What may be revoked to revoke this task.
-fn targets(request: &Request) -> Vec<Target> {
+fn targets(request: &Request) -> impl Iterator<Item = (Tenant, Target)> {
     let stamps = message::stamps(&request.headers).into_iter().flat_map(|(name, values)| {
         values.into_iter().map(move |value| Target::Stamp { name: name.clone(), value })
     });
-    std::iter::once(Target::Task(request.id.clone())).chain(stamps).collect()
+    let targets = std::iter::once(Target::Task(request.id.clone())).chain(stamps);
+    targets.map(|target| (request.tenant.clone(), target))
 }
 
 /// Makes sure that all is known that was revoked up to `revision`. Fails when the store does.
@@ -106,11 +111,12 @@ pub(super) async fn follow(worker: &Worker) {
 /// Stops what runs here of what is revoked and to be stopped, and answers which tasks that were.
 pub(super) fn stop(worker: &Worker, revocations: &[Revocation], signal: i32) -> Vec<Arc<Request>> {
     let condemned = revocations.iter().filter(|revocation| revocation.terminate);
-    let condemned: HashSet<_> = condemned.map(|revocation| &revocation.target).collect();
+    let condemned: HashSet<_> =
+        condemned.map(|revocation| (revocation.tenant.clone(), revocation.target.clone())).collect();
     if condemned.is_empty() {
         return Vec::new();
     }
-    let is_condemned = |request: &Request| targets(request).iter().any(|target| condemned.contains(target));
+    let is_condemned = |request: &Request| targets(request).any(|target| condemned.contains(&target));
     worker.running.terminate(is_condemned, signal)
 }
 

@@ -53,7 +53,7 @@ impl Tally {
 
     /// A task begins to run.
     pub fn begun(&self, request: &Request) {
-        let name = request.shadow.as_deref().unwrap_or(request.task.as_str());
+        let name = &*request.shown_name();
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = begun.get_mut(name) {
             *count += 1;

@@ -5,15 +5,15 @@ use std::collections::HashMap;
 
 use arc_swap::ArcSwap;
 
-use crate::task::{Limits, TaskName};
+use crate::task::{Limits, OwnedTask, Request};
 
 /// The limits by task.
 #[derive(Default)]
-pub(super) struct TimeLimits(ArcSwap<HashMap<TaskName, Limits>>);
+pub(super) struct TimeLimits(ArcSwap<HashMap<OwnedTask, Limits>>);
 
 impl TimeLimits {
     /// Sets the limits of a task.
-    pub fn set(&self, task: TaskName, limits: Limits) {
+    pub fn set(&self, task: OwnedTask, limits: Limits) {
         self.0.rcu(|known| {
             let mut known = HashMap::clone(known);
             known.insert(task.clone(), limits);
@@ -22,7 +22,14 @@ impl TimeLimits {
     }
 
     /// The limits of a task, if they were set.
-    pub fn of(&self, task: &TaskName) -> Option<Limits> {
+    pub fn of(&self, task: &OwnedTask) -> Option<Limits> {
         self.0.load().get(task).copied()
+    }
+
+    /// The limits of the task that is asked for, if they were set.
+    pub fn of_request(&self, request: &Request) -> Option<Limits> {
+        let limits = self.0.load();
+        // Almost always there are none, and no name has to be put together.
+        if limits.is_empty() { None } else { limits.get(&request.owned_task()).copied() }
     }
 }

@@ -42,7 +42,7 @@ impl Work {
             Some(Builtin::Unlock { chord, pause }) => return Err(NotHere::Unlock(chord, pause)),
             Some(Builtin::Ended(outcome)) => return Err(NotHere::Ended(outcome)),
         };
-        match worker.registry.find(&task) {
+        match worker.registry.find(&life.request.tenant, &task) {
             Some(entry) => Ok(Self { entry, each }),
             None => Err(NotHere::Unknown(task)),
         }

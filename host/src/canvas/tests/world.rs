@@ -15,7 +15,8 @@ use crate::{
         result::{Meta, MetaResult, encode as encode_result},
     },
     task::{
-        ChordPart, CompleteChord, Exception, Failure, GroupChange, Outcome, QueueName, Request, State, TaskId,
+        ChordPart, CompleteChord, Exception, Failure, GroupChange, Outcome, QueueName, Request, State,
+        TaskId, Tenant,
     },
 };
 
@@ -91,7 +92,7 @@ impl World {
     }
 
     fn run_one(&mut self, message: &[u8]) {
-        let request = message::decode(message, &MessageLimits::default()).unwrap();
+        let request = message::decode(message, Tenant::DEFAULT, &MessageLimits::default()).unwrap();
         let workflow = Workflow::of(&request).unwrap();
         let mut sent = Sent::default();
         let outcome = match canvas::builtin(&request, &mut sent) {
@@ -156,6 +157,7 @@ impl Group {
         let mut parts = self.parts.clone();
         parts.sort_by_key(|part| (part.index.unwrap_or(i64::MAX), part.ending.clone()));
         CompleteChord {
+            tenant: Tenant::DEFAULT,
             group: group.clone(),
             chord: self.parts.last().unwrap().chord.clone(),
             endings: parts.into_iter().map(|part| part.ending).collect(),
@@ -166,6 +168,7 @@ impl Group {
 
 fn caller(id: &str, root_id: &str) -> Caller {
     Caller {
+        tenant: Tenant::DEFAULT,
         id: id.parse().unwrap(),
         root_id: root_id.parse().unwrap(),
         queue: "celery".parse().unwrap(),

@@ -204,7 +204,7 @@ async fn lengths(store: &Store) -> Result<Vec<(QueueName, u64)>, StoreError> {
 }
 
 async fn elsewhere(store: &Store) -> Result<Elsewhere, StoreError> {
-    let sum = |counts: Vec<(crate::task::TaskName, u64)>| counts.iter().map(|(_, count)| count).sum();
+    let sum = |counts: Vec<(crate::task::OwnedTask, u64)>| counts.iter().map(|(_, count)| count).sum();
     Ok(Elsewhere {
         held: store.broker.held().await?,
         delayed: store.broker.delayed().await?,

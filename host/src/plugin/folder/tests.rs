@@ -1,7 +1,10 @@
 //! A folder on disk, with plugins of a few bytes, looked at until something has changed.
 
 use super::*;
-use crate::{sandbox::Options, task::TaskName};
+use crate::{
+    sandbox::Options,
+    task::{TaskName, Tenant},
+};
 
 const MODULE: &str = r#"(module (func (export "f")) (func (export "g")))"#;
 
@@ -43,7 +46,13 @@ fn next_change(folder: &mut Folder) -> Vec<String> {
 }
 
 fn max_retries(folder: &Folder, task: &str) -> Option<u32> {
-    folder.registry().find(&TaskName::new(task).unwrap()).unwrap().options().retry.max_retries
+    folder
+        .registry()
+        .find(&Tenant::DEFAULT, &TaskName::new(task).unwrap())
+        .unwrap()
+        .options()
+        .retry
+        .max_retries
 }
 
 #[test]
@@ -105,4 +114,59 @@ fn a_manifest_is_read_when_the_folder_is_opened() {
     let skipped: Vec<_> = folder.plugins.values().flat_map(|plugin| plugin.skipped()).collect();
     assert_eq!(skipped.len(), 1);
     assert_eq!(skipped[0].name, "h");
+}
+
+#[test]
+fn a_folder_below_is_that_of_a_tenant_whenever_it_comes() {
+    let (dir, mut folder) = with_app();
+    let acme = Tenant::new("acme").unwrap();
+    let find = |folder: &Folder, tenant: &Tenant, task: &str| {
+        folder.registry().find(tenant, &TaskName::new(task).unwrap()).map(|entry| entry.plugin.file.clone())
+    };
+    std::fs::create_dir(dir.path().join("acme")).unwrap();
+    folder.look().unwrap();
+    assert_eq!(
+        folder.registry().tenants(),
+        std::slice::from_ref(&acme),
+        "it is known before it has a plugin"
+    );
+
+    let wasm = dir.path().join("acme").join("app.wasm");
+    std::fs::write(&wasm, wat::parse_str(r#"(module (func (export "h")))"#).unwrap()).unwrap();
+    std::fs::write(wasm.with_extension("toml"), "max_retries = 5\n").unwrap();
+    assert_eq!(next_change(&mut folder), ["added acme/app.wasm"]);
+    assert_eq!(find(&folder, &acme, "app.h").as_deref(), Some("acme/app.wasm"));
+    assert_eq!(find(&folder, &acme, "app.f"), None, "that of the default tenant");
+    assert_eq!(find(&folder, &Tenant::DEFAULT, "app.f").as_deref(), Some("app.wasm"));
+    for foreign in ["app.h", "acme/app.h"] {
+        assert_eq!(find(&folder, &Tenant::DEFAULT, foreign), None, "{foreign}");
+    }
+    let shown: Vec<_> = folder.registry().tasks().iter().map(|(task, _)| task.to_string()).collect();
+    assert_eq!(shown, ["app.f", "app.g", "acme/app.h"]);
+
+    std::fs::write(&wasm, wat::parse_str(MODULE).unwrap()).unwrap();
+    assert_eq!(next_change(&mut folder), ["replaced acme/app.wasm"]);
+    assert_eq!(find(&folder, &acme, "app.f").as_deref(), Some("acme/app.wasm"));
+    std::fs::remove_dir_all(dir.path().join("acme")).unwrap();
+    assert_eq!(next_change(&mut folder), ["removed acme/app.wasm"]);
+    assert_eq!(folder.registry().tenants(), []);
+}
+
+#[test]
+fn a_folder_that_is_no_tenant_s_is_told_of_once() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["Acme", ".git", "acme", "acme/deeper"] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+        std::fs::write(dir.path().join(name).join("app.wasm"), wat::parse_str(MODULE).unwrap()).unwrap();
+    }
+    let (mut folder, changes) = opened(dir.path());
+    let reason = "it is not made of a-z, 0-9, - and _, beginning with a letter or a digit";
+    assert_eq!(
+        told(&changes),
+        [
+            format!("broken Acme false: tenant \"Acme\" is not usable: {reason}"),
+            "added acme/app.wasm".to_owned()
+        ]
+    );
+    assert_eq!(told(&folder.look().unwrap()), [""; 0]);
 }

@@ -17,13 +17,14 @@ use super::{
 };
 use crate::{
     protocol::scan,
-    task::{Request, TaskId, TaskName},
+    task::{Request, TaskId, TaskName, Tenant},
 };
 
-/// Reads a task message of protocol 2 or 1.
-pub fn decode(message: &[u8], limits: &MessageLimits) -> Result<Request, Refusal> {
+/// Reads a task message of protocol 2 or 1, from a queue of this tenant.
+pub fn decode(message: &[u8], tenant: Tenant, limits: &MessageLimits) -> Result<Request, Refusal> {
     let mut subject = Subject::default();
-    read(message, limits, &mut subject).map_err(|reason| Refusal::new(subject.id, subject.task, reason))
+    read(message, tenant, limits, &mut subject)
+        .map_err(|reason| Refusal::new(subject.id, subject.task, reason))
 }
 
 /// The headers and the unpacked body of a message that is no task, within the same limits.
@@ -123,7 +124,12 @@ struct DeliveryInfo<'a> {
     redelivered: Option<&'a RawValue>,
 }
 
-fn read(message: &[u8], limits: &MessageLimits, subject: &mut Subject) -> Result<Request, Reason> {
+fn read(
+    message: &[u8],
+    tenant: Tenant,
+    limits: &MessageLimits,
+    subject: &mut Subject,
+) -> Result<Request, Reason> {
     let text = std::str::from_utf8(message)
         .map_err(|error| Reason::Undecodable(format!("message is not UTF-8: {error}")))?;
     let envelope: Envelope<'_> =
@@ -167,6 +173,7 @@ fn read(message: &[u8], limits: &MessageLimits, subject: &mut Subject) -> Result
         .ok_or_else(|| Reason::Invalid("message does not say which task to run".to_owned()))?;
     let shadow: Option<TaskName> = Field::new("shadow", headers.shadow).identifier()?;
     Ok(Request {
+        tenant,
         shadow: shadow.map(|name| name.as_str().to_owned()),
         args: arguments.args.to_owned(),
         kwargs: arguments.kwargs.to_owned(),

@@ -161,7 +161,8 @@ pub fn encode(submission: &Submission, now: Timestamp, delivery_tag: &str, origi
             // On Redis, results come by the result's own key and channel.
             reply_to: "",
             delivery_mode: 2,
-            delivery_info: DeliveryInfo { exchange: "", routing_key: submission.queue.as_str() },
+            // As whoever takes it calls the queue: a tenant's Kombu puts the tenant before it by itself.
+            delivery_info: DeliveryInfo { exchange: "", routing_key: submission.queue.owner().1 },
             priority: submission.priority,
             body_encoding: "base64",
             delivery_tag,

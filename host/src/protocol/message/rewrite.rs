@@ -320,7 +320,8 @@ mod tests {
         let body =
             r#""body": "{\"task\": \"f\", \"id\": \"a\", \"args\": [], \"host\": 5}", "properties": {}"#;
         let admitted = text(mark_admitted(format!(r#"{{{body}, "headers": {{}}}}"#).as_bytes()));
-        let request = super::super::decode(admitted.as_bytes(), &Default::default()).unwrap();
+        let request =
+            super::super::decode(admitted.as_bytes(), Default::default(), &Default::default()).unwrap();
         assert!(request.notes.admitted);
     }
 

@@ -78,7 +78,7 @@ fn request() -> Request {
     message.group_id = Some(id("g"));
     message.parent_id = Some(id("p"));
     let message = crate::protocol::message::encode(&message, noon(), "tag", "gen1@host1");
-    crate::protocol::message::decode(&message, &Default::default()).unwrap()
+    crate::protocol::message::decode(&message, Default::default(), &Default::default()).unwrap()
 }
 
 #[test]

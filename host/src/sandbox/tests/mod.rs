@@ -38,6 +38,7 @@ fn call_with(args: Value, kwargs: Value) -> Call {
     let json = |value: Value| to_raw_value(&value).unwrap();
     let id = TaskId::new("some-id").unwrap();
     let request = Request {
+        tenant: Tenant::DEFAULT,
         id: id.clone(),
         task: TaskName::new("app.f").unwrap(),
         shadow: None,

@@ -46,7 +46,8 @@ pub async fn the_part_that_comes_last_completes_a_chord<E: Engine>() {
     let (news, settled) = tokio::join!(news, store.settle(last));
     assert_eq!((news.is_ok(), settled.unwrap()), (true, vec![Settled::Done]));
     let endings = [0, 2, 10].map(|index| part(index, "").ending).to_vec();
-    let chord = CompleteChord { group, chord: "third".to_owned(), endings, shape: None };
+    let chord =
+        CompleteChord { tenant: Tenant::DEFAULT, group, chord: "third".to_owned(), endings, shape: None };
     assert_eq!(store.complete().await.unwrap(), [chord]);
 }
 
@@ -70,13 +71,16 @@ pub async fn a_chord_is_finished_once_with_all_that_comes_after_it<E: Engine>() 
         groups: vec![(outer.clone(), GroupChange::Part(part(0, "outer")))],
         sends: vec![publication(&queue("body"), 0, &message(7))],
     };
-    let (one, two) = tokio::join!(store.finish(&group, &finish), other.finish(&group, &finish));
+    let (one, two) = tokio::join!(
+        store.finish(&Tenant::DEFAULT, &group, &finish),
+        other.finish(&Tenant::DEFAULT, &group, &finish)
+    );
     let mut settled = [one.unwrap(), two.unwrap()];
     settled.sort_by_key(|settled| *settled == Settled::NotHeld);
     assert_eq!(settled, [Settled::Done, Settled::NotHeld]);
-    assert_eq!(store.finish(&group, &finish).await.unwrap(), Settled::NotHeld);
+    assert_eq!(store.finish(&Tenant::DEFAULT, &group, &finish).await.unwrap(), Settled::NotHeld);
     assert_eq!(store.length(&queue("body")).await.unwrap(), 1);
-    assert!(store.get(&body).await.unwrap().is_some());
+    assert!(store.get(&Tenant::DEFAULT, &body).await.unwrap().is_some());
 
     // The outer chord is complete by that, whoever of the two did it.
     let mut complete = store.complete().await.unwrap();
@@ -132,6 +136,6 @@ pub async fn a_chord_that_its_worker_did_not_finish_is_found_by_another<E: Engin
         }
     };
     tokio::time::timeout(Duration::from_secs(20), found).await.expect("it is found in some seconds");
-    assert_eq!(store.finish(&group, &Finish::default()).await.unwrap(), Settled::Done);
+    assert_eq!(store.finish(&Tenant::DEFAULT, &group, &Finish::default()).await.unwrap(), Settled::Done);
     assert_eq!(store.complete().await.unwrap(), []);
 }

@@ -1,7 +1,7 @@
 //! Dead letters can be looked at, sent again, and dropped.
 
 use super::*;
-use crate::{store::DeadLetter, task::TaskName};
+use crate::store::DeadLetter;
 
 /// Makes dead letters, one after the other.
 async fn bury(

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     protocol::message::{mark_lost, mark_redelivered},
-    task::{QueueName, State, TaskId},
+    task::{OwnedTask, QueueName, State, TaskId, TaskName, Tenant},
 };
 
 mod blobs;
@@ -32,10 +32,11 @@ mod results;
 mod revocations;
 mod sending;
 mod settling;
+mod tenants;
 
 pub use {
     blobs::*, bus::*, chords::*, dead_letters::*, delays::*, keyvalue::*, model::*, owners::*, parking::*,
-    queues::*, rate_limits::*, records::*, results::*, revocations::*, sending::*, settling::*,
+    queues::*, rate_limits::*, records::*, results::*, revocations::*, sending::*, settling::*, tenants::*,
 };
 
 /// A storage engine under test: an empty place, to which any number of owners connect.
@@ -157,6 +158,12 @@ macro_rules! conformance {
             entries_are_changed_as_a_whole_and_listed_in_order,
             a_tenant_cannot_keep_more_than_its_quota,
             numbers_are_added_to_by_many_at_once,
+            a_result_is_stored_for_the_tenant_of_the_delivery,
+            progress_is_that_of_one_tenant,
+            a_settlement_sends_to_no_other_tenant,
+            chords_are_counted_for_each_tenant,
+            a_revocation_is_about_tasks_of_one_tenant,
+            what_waits_for_a_task_waits_for_that_of_its_tenant,
         }
     };
     ($engine:ty: $($name:ident),+ $(,)?) => {
@@ -170,6 +177,11 @@ pub(crate) use conformance;
 
 pub fn queue(name: &str) -> QueueName {
     QueueName::new(name).unwrap()
+}
+
+/// A task of the default tenant.
+pub fn task(name: &str) -> OwnedTask {
+    OwnedTask { tenant: Tenant::DEFAULT, task: TaskName::new(name).unwrap() }
 }
 
 /// A message as Celery's, for the parts that a store can see.

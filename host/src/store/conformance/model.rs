@@ -14,7 +14,7 @@ use fastrand::Rng;
 use super::*;
 use crate::{
     store::{Admission, Candidate, Pace},
-    task::TaskName,
+    task::OwnedTask,
 };
 
 /// Many short histories, each from an empty store to an empty store. A failure names the seed of its history.
@@ -51,7 +51,7 @@ struct History<'e, E: Engine> {
     seed: u64,
     random: Rng,
     queue: QueueName,
-    task: TaskName,
+    task: OwnedTask,
     owners: Vec<Owner<E::Store>>,
     /// By the number that stands in its body.
     messages: BTreeMap<usize, Place>,
@@ -80,7 +80,7 @@ impl<'e, E: Engine> History<'e, E> {
             seed,
             random: Rng::with_seed(seed),
             queue: queue("model"),
-            task: TaskName::new("nobody.offers_this").unwrap(),
+            task: task("nobody.offers_this"),
             owners: Vec::new(),
             messages: BTreeMap::new(),
             results: BTreeMap::new(),
@@ -215,7 +215,7 @@ impl<'e, E: Engine> History<'e, E> {
             6 => {
                 let until = Timestamp::now() + Duration::from_secs(3_600);
                 let message = body(number).into();
-                (Fate::Park { task: self.task.clone(), until, message }, Place::Parked)
+                (Fate::Park { task: self.task.task.clone(), until, message }, Place::Parked)
             }
             _ => (Fate::DeadLetter(Box::default()), Place::Dead),
         }
@@ -297,7 +297,7 @@ impl<'e, E: Engine> History<'e, E> {
             let holds = matches!(&self.messages[&number], Place::Held { tag: held, .. } if *held == tag);
             let candidate = Candidate {
                 tag: tag.clone(),
-                task: self.task.clone(),
+                task: self.task.task.clone(),
                 limit: "1/h".parse().unwrap(),
                 message: body(number).into(),
             };
@@ -389,7 +389,8 @@ impl<'e, E: Engine> History<'e, E> {
         self.compare().await;
         // Results were left only by those who held.
         for number in self.messages.keys() {
-            let stored = self.owners[heir].store.get(&id(self.seed, *number)).await.unwrap();
+            let stored =
+                self.owners[heir].store.get(&Tenant::DEFAULT, &id(self.seed, *number)).await.unwrap();
             assert_eq!(stored.as_ref(), self.results.get(number), "{}", self.failure(*number, "its result"));
         }
         self.owners[heir].store.leave().await.unwrap();

@@ -1,16 +1,12 @@
 //! Messages of tasks that nobody offers wait until somebody does, or until their time has come.
 
 use super::*;
-use crate::task::TaskName;
-
-fn task(name: &str) -> TaskName {
-    TaskName::new(name).unwrap()
-}
+use crate::task::OwnedTask;
 
 /// Parks for so many milliseconds, under a message that tells what was parked.
-fn park(task: &TaskName, millis: u64, message: &[u8]) -> Fate {
+fn park(task: &OwnedTask, millis: u64, message: &[u8]) -> Fate {
     let until = Timestamp::now() + Duration::from_millis(millis);
-    Fate::Park { task: task.clone(), until, message: message.to_vec().into() }
+    Fate::Park { task: task.task.clone(), until, message: message.to_vec().into() }
 }
 
 /// Longer than any test.

@@ -3,12 +3,8 @@
 use super::*;
 use crate::{
     store::{Admission, Candidate, Pace},
-    task::{RateLimit, TaskName},
+    task::{OwnedTask, RateLimit},
 };
-
-fn task(name: &str) -> TaskName {
-    TaskName::new(name).unwrap()
-}
 
 fn limit(text: &str) -> RateLimit {
     text.parse().unwrap()
@@ -22,14 +18,15 @@ fn marked_as_admitted(message: &[u8]) -> Vec<u8> {
     [message, b" admitted"].concat()
 }
 
-async fn admit(store: &impl RateLimits, held: &Delivery, task: &TaskName, limited: &str) -> Admission {
+async fn admit(store: &impl RateLimits, held: &Delivery, task: &OwnedTask, limited: &str) -> Admission {
     let message = marked_as_admitted(&held.message).into();
-    let candidate = Candidate { tag: held.tag.clone(), task: task.clone(), limit: limit(limited), message };
+    let candidate =
+        Candidate { tag: held.tag.clone(), task: task.task.clone(), limit: limit(limited), message };
     store.admit(&candidate).await.unwrap()
 }
 
 /// Uses up the token of a task.
-async fn use_up<S: Broker + RateLimits>(store: &S, task: &TaskName, limited: &str) {
+async fn use_up<S: Broker + RateLimits>(store: &S, task: &OwnedTask, limited: &str) {
     let q = queue("a queue of its own");
     publish(store, &q, 0, b"first").await;
     let held = drain(store, &q).await;
@@ -38,7 +35,7 @@ async fn use_up<S: Broker + RateLimits>(store: &S, task: &TaskName, limited: &st
 }
 
 /// Takes all that is in a queue and has it set aside.
-async fn set_aside_all<S: Broker + RateLimits>(store: &S, q: &QueueName, task: &TaskName) -> Vec<Delivery> {
+async fn set_aside_all<S: Broker + RateLimits>(store: &S, q: &QueueName, task: &OwnedTask) -> Vec<Delivery> {
     let held = drain(store, q).await;
     for held in &held {
         assert_eq!(admit(store, held, task, SELDOM).await, Admission::SetAside);
@@ -50,7 +47,7 @@ async fn set_aside_all<S: Broker + RateLimits>(store: &S, q: &QueueName, task: &
 async fn run_all<S: Broker + RateLimits>(
     store: &S,
     q: &QueueName,
-    task: &TaskName,
+    task: &OwnedTask,
     rate: &str,
 ) -> Vec<Delivery> {
     let pace = Pace::Limited(limit(rate));

@@ -6,7 +6,7 @@ use crate::store::{Revocation, Target};
 /// Of a task, for so many milliseconds.
 fn revocation(id: &TaskId, millis: u64) -> Revocation {
     let until = whole(Timestamp::now() + Duration::from_millis(millis));
-    Revocation { target: Target::Task(id.clone()), terminate: false, until }
+    Revocation { tenant: Tenant::DEFAULT, target: Target::Task(id.clone()), terminate: false, until }
 }
 
 /// A time in whole milliseconds: a store need not keep finer ones.

@@ -81,7 +81,7 @@ pub async fn a_settlement_sends_in_the_same_step<E: Engine>() {
     assert_eq!(messages(&taken), [b"\xff\0 first".to_vec(), message(2)]);
     assert_eq!(messages(&drain(&worker, &q).await), [message(3)]);
     assert_eq!(worker.delayed().await.unwrap(), 1);
-    assert_eq!(worker.get(&id).await.unwrap(), Some(success.meta));
+    assert_eq!(worker.get(&Tenant::DEFAULT, &id).await.unwrap(), Some(success.meta));
     assert_eq!(worker.queues().await.unwrap(), [next.clone(), q.clone()]);
 
     // Other fates send as well; and once.

@@ -44,7 +44,7 @@ pub async fn a_delivery_is_settled_once<E: Engine>() {
     }
     assert_eq!(store.length(&q).await.unwrap(), 1, "restored, and only once");
     assert_eq!(store.dead_count().await.unwrap(), 1);
-    assert!(store.get(&id).await.unwrap().is_some());
+    assert!(store.get(&Tenant::DEFAULT, &id).await.unwrap().is_some());
 }
 
 pub async fn settling_what_is_not_held_stores_nothing<E: Engine>() {
@@ -59,7 +59,7 @@ pub async fn settling_what_is_not_held_stores_nothing<E: Engine>() {
             assert_eq!(store.settle(&[late]).await.unwrap(), [Settled::NotHeld]);
         }
     }
-    assert_eq!(store.get(&id).await.unwrap(), None);
+    assert_eq!(store.get(&Tenant::DEFAULT, &id).await.unwrap(), None);
     assert_eq!(store.length(&q).await.unwrap() + store.dead_count().await.unwrap(), 0);
 }
 
@@ -130,7 +130,7 @@ pub async fn a_requeued_message_is_last_and_marked<E: Engine>() {
     let expected =
         [marked(&message(1)), marked(&message(0)), message(2), b"\xff no message of Celery's".to_vec()];
     assert_eq!(messages(&drain(&store, &q).await), expected);
-    assert_eq!(store.get(&id).await.unwrap(), Some(result(&id, State::Retry, "").meta));
+    assert_eq!(store.get(&Tenant::DEFAULT, &id).await.unwrap(), Some(result(&id, State::Retry, "").meta));
 }
 
 pub async fn a_replaced_message_is_what_comes_back<E: Engine>() {
@@ -170,5 +170,5 @@ pub async fn a_dead_letter_leaves_the_queues_and_is_counted<E: Engine>() {
     assert_eq!(store.settle(&ends).await.unwrap(), vec![Settled::Done; 2]);
     assert_eq!(store.dead_count().await.unwrap(), 2);
     assert_eq!(store.length(&q).await.unwrap() + store.held().await.unwrap(), 0);
-    assert_eq!(store.get(&id).await.unwrap(), Some(failure.meta));
+    assert_eq!(store.get(&Tenant::DEFAULT, &id).await.unwrap(), Some(failure.meta));
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     store::{Backend, StoreError, StoredResult},
-    task::TaskId,
+    task::{TaskId, Tenant},
 };
 
 /// A wait looks again after this much silence: it finds out whether the connection still works.
@@ -23,22 +23,23 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 
 #[async_trait]
 impl Backend for Redis {
-    async fn store(&self, result: &StoredResult) -> Result<(), StoreError> {
-        let call = script::STORE.call().key(keys::result(&result.id));
+    async fn store(&self, tenant: &Tenant, result: &StoredResult) -> Result<(), StoreError> {
+        let call = script::STORE.call().key(keys::result(tenant, &result.id));
         let call = call.arg(self.result_lifetime()).arg(&result.meta);
         self.results.call::<redis::Value>(&[call]).await.map(drop)
     }
 
-    async fn get(&self, id: &TaskId) -> Result<Option<String>, StoreError> {
-        self.results.ask(redis::cmd("GET").arg(keys::result(id))).await
+    async fn get(&self, tenant: &Tenant, id: &TaskId) -> Result<Option<String>, StoreError> {
+        self.results.ask(redis::cmd("GET").arg(keys::result(tenant, id))).await
     }
 
     async fn wait(
         &self,
+        tenant: &Tenant,
         id: &TaskId,
         is_final: &(dyn for<'t> Fn(&'t str) -> bool + Sync),
     ) -> Result<String, StoreError> {
-        let channel = keys::result(id);
+        let channel = keys::result(tenant, id);
         let mut subscription = Subscription::new(self, &channel);
         let mut pause = PAUSES.0;
         loop {

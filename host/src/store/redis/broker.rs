@@ -16,7 +16,7 @@ use super::{
 use crate::{
     fail_point,
     store::{Broker, Publication, Report, Scheduled, Settled, Settlement, StoreError, Tag, Taken},
-    task::{QueueName, TaskName},
+    task::{OwnedTask, QueueName, Tenant},
 };
 
 /// The most bytes of messages in the answer to one take; the message that reaches it is the last. A server busy with
@@ -47,7 +47,7 @@ impl Broker for Redis {
         self.bind_new(&queues).await;
         if publications.iter().any(|publication| publication.due.is_some()) {
             let with = With { sends: publications, ..With::default() };
-            let ending = Ending { tag: b"", with, then: Then::Acknowledged };
+            let ending = Ending { tag: b"", tenant: &Tenant::DEFAULT, with, then: Then::Acknowledged };
             return self.commands.call::<redis::Value>(&[self.ending(&ending)]).await.map(drop);
         }
         let push = |publication: &Publication| {
@@ -150,11 +150,11 @@ impl Broker for Redis {
         self.restore_abandoned().await
     }
 
-    async fn parked(&self) -> Result<Vec<(TaskName, u64)>, StoreError> {
+    async fn parked(&self) -> Result<Vec<(OwnedTask, u64)>, StoreError> {
         self.parked_tasks().await
     }
 
-    async fn release(&self, task: &TaskName) -> Result<u64, StoreError> {
+    async fn release(&self, task: &OwnedTask) -> Result<u64, StoreError> {
         self.release_parked(task).await
     }
 
@@ -177,11 +177,15 @@ impl Broker for Redis {
         let mut cursor = 0;
         loop {
             let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(format!("{}*", keys::BINDINGS)).arg("COUNT").arg(CHUNK);
+            scan.arg(cursor).arg("MATCH").arg(format!("*{}*", keys::BINDINGS)).arg("COUNT").arg(CHUNK);
             let (next, found): (u64, Vec<Vec<u8>>) = self.commands.ask(&scan).await?;
-            let members = found.iter().map(|key| redis::cmd("SMEMBERS").arg(key).to_owned()).collect();
+            let owner = |key: &Vec<u8>| keys::bindings_of(std::str::from_utf8(key).ok()?);
+            let owned: Vec<_> = found.iter().filter_map(|key| Some((key, owner(key)?))).collect();
+            let members = owned.iter().map(|(key, _)| redis::cmd("SMEMBERS").arg(*key).to_owned()).collect();
             let members: Vec<Vec<Vec<u8>>> = self.commands.ask_all(members).await?;
-            queues.extend(members.iter().flatten().filter_map(|member| queue_of_tasks(member)));
+            for ((_, tenant), members) in owned.iter().zip(&members) {
+                queues.extend(members.iter().filter_map(|member| queue_of_tasks(tenant, member)));
+            }
             cursor = next;
             if cursor == 0 {
                 break;
@@ -274,14 +278,16 @@ pub fn millis(lease: Duration) -> u64 {
 }
 
 fn bind(queue: &QueueName) -> redis::Cmd {
+    let (tenant, name) = queue.owner();
     let mut command = redis::cmd("SADD");
-    command.arg(keys::bindings(queue.as_str())).arg(keys::own_binding(queue));
+    command.arg(keys::bindings(&tenant, name)).arg(keys::own_binding(name));
     command
 }
 
-/// The queue in a member of a binding set, unless it is one over which workers, not tasks, are addressed.
-fn queue_of_tasks(member: &[u8]) -> Option<QueueName> {
+/// The queue in a member of a tenant's binding set, unless it is one over which workers, not tasks, are addressed.
+fn queue_of_tasks(tenant: &Tenant, member: &[u8]) -> Option<QueueName> {
     let (_, queue) = keys::parse_binding(std::str::from_utf8(member).ok()?)?;
     let for_workers = queue.ends_with(".pidbox") || queue.starts_with("celeryev");
-    QueueName::new(queue).ok().filter(|_| !for_workers)
+    let queue = QueueName::new(queue).ok().filter(|_| !for_workers)?;
+    tenant.queue(&queue).ok()
 }

@@ -9,9 +9,12 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
 use super::{Redis, broker::millis, connection::Connection, keys, script};
-use crate::store::{
-    StoreError,
-    bus::{Broadcast, Bus, Inbox, Listener, Speaker, Topic},
+use crate::{
+    store::{
+        StoreError,
+        bus::{Broadcast, Bus, Inbox, Listener, Speaker, Topic},
+    },
+    task::Tenant,
 };
 
 /// A listener looks after this much silence whether its connection still works: a server that has silently gone pushes
@@ -60,13 +63,13 @@ impl Bus for Redis {
 
     async fn bind(&self, node: &str) -> Result<(), StoreError> {
         let mut bind = redis::cmd("SADD");
-        bind.arg(keys::bindings(keys::PIDBOX)).arg(keys::worker_binding(node));
+        bind.arg(keys::bindings(&Tenant::DEFAULT, keys::PIDBOX)).arg(keys::worker_binding(node));
         self.bus.ask::<Value>(&bind).await.map(drop)
     }
 
     async fn unbind(&self, node: &str) -> Result<(), StoreError> {
         let mut unbind = redis::cmd("SREM");
-        unbind.arg(keys::bindings(keys::PIDBOX)).arg(keys::worker_binding(node));
+        unbind.arg(keys::bindings(&Tenant::DEFAULT, keys::PIDBOX)).arg(keys::worker_binding(node));
         let mut remove = redis::cmd("DEL");
         remove.arg(&keys::lists_of(&keys::worker_inbox(node))[..]);
         self.bus.ask_all::<Value>(vec![unbind, remove]).await.map(drop)
@@ -76,7 +79,7 @@ impl Bus for Redis {
         let call = script::REPLY
             .call()
             .key(keys::inbox(inbox))
-            .key(keys::bindings(keys::REPLIES))
+            .key(keys::bindings(&Tenant::DEFAULT, keys::REPLIES))
             .arg(keys::inbox_binding(inbox))
             .arg(message)
             .arg(millis(BOUND_REPLIES))
@@ -96,7 +99,7 @@ impl Bus for Redis {
             }
         });
         let mut bind = redis::cmd("SADD");
-        bind.arg(keys::bindings(keys::REPLIES)).arg(keys::inbox_binding(&name));
+        bind.arg(keys::bindings(&Tenant::DEFAULT, keys::REPLIES)).arg(keys::inbox_binding(&name));
         connection.ask::<Value>(&bind).await?;
         Ok(Box::new(Replies { name, connection, arrived }))
     }
@@ -163,7 +166,7 @@ impl Inbox for Replies {
 
     async fn close(self: Box<Self>) -> Result<(), StoreError> {
         let mut unbind = redis::cmd("SREM");
-        unbind.arg(keys::bindings(keys::REPLIES)).arg(keys::inbox_binding(&self.name));
+        unbind.arg(keys::bindings(&Tenant::DEFAULT, keys::REPLIES)).arg(keys::inbox_binding(&self.name));
         let remove = redis::cmd("DEL").arg(keys::inbox(&self.name)).to_owned();
         self.connection.ask_all::<Value>(vec![unbind, remove]).await.map(drop)
     }

@@ -7,14 +7,16 @@ use uuid::Uuid;
 
 use super::{Redis, dead_letters, keys, record, script, script::Call, tag, tag::OwnTag};
 use crate::{
-    store::{Cause, Publication, StoredResult},
-    task::{ChordPart, GroupChange, TaskId, TaskName},
+    store::{Cause, Publication, StoredResult, scope::scoped},
+    task::{ChordPart, GroupChange, TaskId, TaskName, Tenant},
 };
 
 /// What is to happen in one step.
 pub struct Ending<'a> {
     /// The delivery, of whomever it is. Empty: no delivery has to be held.
     pub tag: &'a [u8],
+    /// Whose the results and groups are.
+    pub tenant: &'a Tenant,
     /// What else happens.
     pub with: With<'a>,
     /// What becomes of the message.
@@ -92,7 +94,7 @@ pub enum End {
 impl Redis {
     /// The script for this, with its arguments.
     pub(super) fn ending(&self, ending: &Ending<'_>) -> Call {
-        let Ending { tag, with, then } = ending;
+        let Ending { tag, tenant, with, then } = ending;
         let call = script::SETTLE
             .call()
             .key(&keys::DEAD[..])
@@ -107,20 +109,20 @@ impl Redis {
             .key(keys::CHORDS_SINCE)
             .arg(*tag)
             .arg(self.result_lifetime());
-        let call = add_groups(add_results(call, with.results), with.groups);
-        self.then(add_sends(call, with.sends), then)
+        let call = add_groups(add_results(call, tenant, with.results), tenant, with.groups);
+        self.then(add_sends(call, with.sends), tenant, then)
     }
 
     /// The script for several of which all [`Ending::is_plain`].
     pub(super) fn acknowledgements<'e>(&self, endings: impl Iterator<Item = Ending<'e>>) -> Call {
         let call = script::ACK.call().key(keys::UNACKED).key(keys::UNACKED_INDEX).arg(self.result_lifetime());
-        endings.fold(call, |call, Ending { tag, with, .. }| match with.results.first() {
-            Some(result) => call.arg(tag).arg(keys::result(&result.id)).arg(&result.meta),
+        endings.fold(call, |call, Ending { tag, tenant, with, .. }| match with.results.first() {
+            Some(result) => call.arg(tag).arg(keys::result(tenant, &result.id)).arg(&result.meta),
             None => call.arg(tag).arg("").arg(""),
         })
     }
 
-    fn then(&self, call: Call, then: &Then<'_>) -> Call {
+    fn then(&self, call: Call, tenant: &Tenant, then: &Then<'_>) -> Call {
         match then {
             Then::Acknowledged => call.arg("acknowledge"),
             Then::InList(end, list, message) => {
@@ -130,13 +132,15 @@ impl Redis {
             Then::Delayed(own, until) => {
                 call.arg("delay").arg(seconds(*until)).arg(record::tail(&own.queue).len())
             }
-            Then::Parked(own, task, until, message) => call
-                .arg("park")
-                .arg(keys::parked_name(&own.text, task))
-                .arg(task.as_str())
-                .arg(keys::parked_of(task))
-                .arg(seconds(*until))
-                .arg(*message),
+            Then::Parked(own, task, until, message) => {
+                let task = scoped(tenant, task.as_str());
+                call.arg("park")
+                    .arg(keys::parked_name(&own.text, &task))
+                    .arg(&*task)
+                    .arg(keys::parked_of(&task))
+                    .arg(seconds(*until))
+                    .arg(*message)
+            }
             Then::Dead(own, cause) => call
                 .arg("dead")
                 .arg(Uuid::new_v4().to_string())
@@ -145,8 +149,10 @@ impl Redis {
                 .arg(dead_letters::MOST)
                 .arg(dead_letters::LARGEST)
                 .arg(record::tail(&own.queue).len()),
-            Then::ChordFinished(group) => call.arg("chord").arg(group.as_str()).arg(keys::group(group)),
-            Then::ChordSent(group) => call.arg("once").arg(keys::chord_sent(group)),
+            Then::ChordFinished(group) => {
+                call.arg("chord").arg(&*scoped(tenant, group.as_str())).arg(keys::group(tenant, group))
+            }
+            Then::ChordSent(group) => call.arg("once").arg(keys::chord_sent(tenant, group)),
         }
     }
 
@@ -162,22 +168,24 @@ impl Redis {
     }
 }
 
-fn add_results(call: Call, results: &[StoredResult]) -> Call {
-    let add = |call: Call, result: &StoredResult| call.arg(keys::result(&result.id)).arg(&result.meta);
+fn add_results(call: Call, tenant: &Tenant, results: &[StoredResult]) -> Call {
+    let add =
+        |call: Call, result: &StoredResult| call.arg(keys::result(tenant, &result.id)).arg(&result.meta);
     results.iter().fold(call.arg(results.len()), add)
 }
 
 /// Adds changes to groups, as `groups.lua` reads them. A part without a place comes last, as in Celery.
-fn add_groups(call: Call, groups: &[(TaskId, GroupChange)]) -> Call {
+fn add_groups(call: Call, tenant: &Tenant, groups: &[(TaskId, GroupChange)]) -> Call {
     let add = |call: Call, (group, change): &(TaskId, GroupChange)| {
-        let base = keys::group(group);
+        let base = keys::group(tenant, group);
         match change {
             GroupChange::Size(size) => call.arg("size").arg(base).arg(*size),
             GroupChange::Saved(shape) => call.arg("saved").arg(base).arg(shape),
             GroupChange::Part(ChordPart { id, index, ending, chord }) => {
                 let place = index.map_or("+inf".to_owned(), |index| index.to_string());
                 let member = format!("{id}:{place}");
-                call.arg("part").arg(base).arg(group.as_str()).arg(place).arg(ending).arg(member).arg(chord)
+                let group = scoped(tenant, group.as_str());
+                call.arg("part").arg(base).arg(&*group).arg(place).arg(ending).arg(member).arg(chord)
             }
         }
     };

@@ -1,9 +1,26 @@
 //! Every key that this engine reads or writes. Those of Kombu and Celery are theirs to the byte
 //! (celery-protocol.md, 2.1 and 3.1), so that Python workers and clients share them; ours begin with `host:`.
+//!
+//! # Tenants
+//!
+//! What belongs to a tenant begins with its name and a `/`, as Kombu and Celery have it themselves when `global_keyprefix` is
+//! `acme/` in `broker_transport_options` and `result_backend_transport_options`. Read in Celery 5.4 and 5.7, with the Kombu that
+//! each brings along:
+//!
+//! - Kombu's client puts the prefix before the keys of its commands, and knows nothing of it otherwise: the list of a queue is
+//!   `acme/celery`, its bindings are the set `acme/_kombu.binding.celery`, whose members have no prefix, and what a Python worker
+//!   holds is in `acme/unacked` and `acme/unacked_index`. Channels too: events and remote control go over
+//!   `acme//0.celeryev/...` and `acme//0.celery.pidbox`, where no worker of ours listens.
+//! - Celery's backend puts an underscore behind the prefix: `acme/_celery-task-meta-<id>`, where a result is stored, is also the
+//!   channel on which it is announced, and `acme/_celery-taskset-meta-<id>` with its suffixes is a group. It takes `-`, `:`, `_`
+//!   or `.` at the end of a prefix for a separator in 5.7 and not in 5.4; with `/` both do the same.
+//!
+//! Our own keys have no such prefix, so that nobody who may use `acme/*` alone reaches one. What they name is named by
+//! [`scoped`].
 
 use crate::{
-    store::Table,
-    task::{Bucket, QueueName, TaskId, TaskName, Tenant},
+    store::{Table, scope::scoped},
+    task::{Bucket, OwnedTask, QueueName, TaskId, Tenant},
 };
 
 /// Hash of delivery tag to record: what consumers hold (2.2).
@@ -124,14 +141,23 @@ fn list_of(queue: &str, step: u8) -> String {
     }
 }
 
-/// The set that tells which queues are bound to `exchange`.
-pub fn bindings(exchange: &str) -> String {
-    format!("{BINDINGS}{exchange}")
+/// The set that tells which queues of a tenant are bound to what it calls `exchange`.
+pub fn bindings(tenant: &Tenant, exchange: &str) -> String {
+    tenant.shown(&format!("{BINDINGS}{exchange}")).into_owned()
 }
 
 /// The binding of a queue to the direct exchange of its own name, as Celery declares it.
-pub fn own_binding(queue: &QueueName) -> String {
+pub fn own_binding(queue: &str) -> String {
     format!("{queue}{SEPARATOR}{SEPARATOR}{queue}")
+}
+
+/// Whose bindings are in this key; `None` if it is no such key.
+pub fn bindings_of(key: &str) -> Option<Tenant> {
+    let (prefix, _) = key.split_once(BINDINGS)?;
+    match prefix.strip_suffix('/') {
+        Some(tenant) => Tenant::new(tenant).ok(),
+        None => prefix.is_empty().then_some(Tenant::DEFAULT),
+    }
 }
 
 /// The routing key and the queue of a binding; what is no binding has none.
@@ -171,28 +197,39 @@ pub fn inbox_binding(name: &str) -> String {
     format!("{name}{SEPARATOR}{SEPARATOR}{}", inbox(name))
 }
 
-/// Where a task's result is stored, and the channel on which it is announced.
-pub fn result(id: &TaskId) -> String {
-    format!("celery-task-meta-{id}")
+/// Where the result of a tenant's task is stored, and the channel on which it is announced.
+pub fn result(tenant: &Tenant, id: &TaskId) -> String {
+    match tenant.name() {
+        None => format!("celery-task-meta-{id}"),
+        Some(tenant) => format!("{tenant}/_celery-task-meta-{id}"),
+    }
 }
 
-/// What is known of a group; with endings, of its chord (celery-protocol.md, 4.4).
-pub fn group(id: &TaskId) -> String {
-    format!("celery-taskset-meta-{id}")
+/// What is known of a tenant's group; with endings, of its chord (celery-protocol.md, 4.4).
+pub fn group(tenant: &Tenant, id: &TaskId) -> String {
+    match tenant.name() {
+        None => format!("celery-taskset-meta-{id}"),
+        Some(tenant) => format!("{tenant}/_celery-taskset-meta-{id}"),
+    }
 }
 
-/// Exists once what follows a chord was sent, where its results are elsewhere.
-pub fn chord_sent(id: &TaskId) -> String {
-    format!("host:chord:sent:{id}")
+/// Exists once what follows a tenant's chord was sent, where its results are elsewhere.
+pub fn chord_sent(tenant: &Tenant, id: &TaskId) -> String {
+    format!("host:chord:sent:{}", scoped(tenant, id.as_str()))
+}
+
+/// A task among those of all tenants, as our keys name it.
+pub fn task(OwnedTask { tenant, task }: &OwnedTask) -> String {
+    scoped(tenant, task.as_str()).into_owned()
 }
 
 /// Sorted set of the names of the messages that are parked for a task, by the time since when they are.
-pub fn parked_of(task: &TaskName) -> String {
+pub fn parked_of(task: &str) -> String {
     format!("{PARKED_OF}{task}")
 }
 
 /// The name of a parked message: the tag under which it was last delivered, and its task.
-pub fn parked_name(tag: &str, task: &TaskName) -> String {
+pub fn parked_name(tag: &str, task: &str) -> String {
     format!("{tag}{SEPARATOR}{task}")
 }
 
@@ -202,17 +239,17 @@ pub fn place(step: u8, queue: &QueueName) -> String {
 }
 
 /// The set of the places where messages of a limited task are set aside.
-pub fn places(task: &TaskName) -> String {
+pub fn places(task: &str) -> String {
     format!("{PLACES}{task}")
 }
 
 /// The list of the messages of a limited task that are set aside in one place.
-pub fn aside_list(task: &TaskName, place: &str) -> String {
+pub fn aside_list(task: &str, place: &str) -> String {
     format!("{ASIDE_LIST}{task}{SEPARATOR}{place}")
 }
 
 /// A limited task's bucket.
-pub fn bucket(task: &TaskName) -> String {
+pub fn bucket(task: &str) -> String {
     format!("host:bucket:{task}")
 }
 
@@ -280,10 +317,20 @@ mod tests {
 
     #[test]
     fn bindings_are_read_as_kombu_writes_them() {
-        let queue = QueueName::new("celery").unwrap();
-        assert_eq!(own_binding(&queue), "celery\x06\x16\x06\x16celery");
-        assert_eq!(parse_binding(&own_binding(&queue)), Some(("celery", "celery")));
+        assert_eq!(own_binding("celery"), "celery\x06\x16\x06\x16celery");
+        assert_eq!(parse_binding(&own_binding("celery")), Some(("celery", "celery")));
         assert_eq!(parse_binding("a.#\x06\x16^a\\..*?$\x06\x16tq"), Some(("a.#", "tq")));
         assert_eq!(parse_binding("celery"), None);
+    }
+
+    #[test]
+    fn bindings_tell_by_their_key_whose_they_are() {
+        let acme = Tenant::new("acme").unwrap();
+        for tenant in [Tenant::DEFAULT, acme] {
+            assert_eq!(bindings_of(&bindings(&tenant, "celery")), Some(tenant));
+        }
+        for other in ["acme_kombu.binding.x", "A/_kombu.binding.x", "a/b/_kombu.binding.x", "celery"] {
+            assert_eq!(bindings_of(other), None, "{other}");
+        }
     }
 }

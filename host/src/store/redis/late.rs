@@ -7,7 +7,10 @@
 use std::time::Duration;
 
 use super::{Redis, connection::Connection, keys};
-use crate::store::{StoreError, StoredResult};
+use crate::{
+    store::{StoreError, StoredResult},
+    task::Tenant,
+};
 
 /// How late somebody may come: much longer than a busy server takes to serve what it has been sent.
 const LATE: Duration = Duration::from_millis(50);
@@ -17,9 +20,9 @@ const CHUNK: usize = 1_000;
 
 impl Redis {
     /// Looks a moment later who listens for these results, which have been announced, and announces them again to those.
-    pub(super) fn tell_late_comers<'r>(&self, results: impl Iterator<Item = &'r StoredResult>) {
-        let ready = results.filter(|result| result.state.is_ready());
-        let channels: Vec<String> = ready.map(|result| keys::result(&result.id)).collect();
+    pub(super) fn tell_late_comers<'r>(&self, results: impl Iterator<Item = (&'r Tenant, &'r StoredResult)>) {
+        let ready = results.filter(|(_, result)| result.state.is_ready());
+        let channels: Vec<String> = ready.map(|(tenant, result)| keys::result(tenant, &result.id)).collect();
         if channels.is_empty() {
             return;
         }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{Redis, keys, script};
-use crate::{store::StoreError, task::TaskName};
+use crate::{
+    store::{StoreError, scope::unscoped},
+    task::{OwnedTask, TaskName},
+};
 
 /// The most messages, and the most bytes of them, that one step puts back: a server busy with one step serves nobody else.
 const MOST: usize = 1_000;
@@ -12,9 +15,15 @@ const LARGEST: usize = 4 << 20;
 /// The most tasks in one page of their counts.
 const PAGE: usize = 1_000;
 
+/// A task as [`keys::task`] names it.
+pub fn read_task(name: &[u8]) -> Option<OwnedTask> {
+    let (tenant, task) = unscoped(std::str::from_utf8(name).ok()?)?;
+    Some(OwnedTask { tenant, task: TaskName::new(task).ok()? })
+}
+
 impl Redis {
     /// See [`crate::store::Broker::parked`].
-    pub(super) async fn parked_tasks(&self) -> Result<Vec<(TaskName, u64)>, StoreError> {
+    pub(super) async fn parked_tasks(&self) -> Result<Vec<(OwnedTask, u64)>, StoreError> {
         // A scan may give a task twice.
         let mut parked = BTreeMap::new();
         let mut cursor = 0;
@@ -22,9 +31,7 @@ impl Redis {
             let mut scan = redis::cmd("HSCAN");
             scan.arg(keys::PARKED_TASKS).arg(cursor).arg("COUNT").arg(PAGE);
             let (next, page): (u64, Vec<(Vec<u8>, u64)>) = self.commands.ask(&scan).await?;
-            let named = page.into_iter().filter_map(|(task, count)| {
-                Some((TaskName::new(std::str::from_utf8(&task).ok()?).ok()?, count))
-            });
+            let named = page.into_iter().filter_map(|(task, count)| Some((read_task(&task)?, count)));
             parked.extend(named);
             cursor = next;
             if cursor == 0 {
@@ -34,14 +41,14 @@ impl Redis {
     }
 
     /// See [`crate::store::Broker::release`].
-    pub(super) async fn release_parked(&self, task: &TaskName) -> Result<u64, StoreError> {
+    pub(super) async fn release_parked(&self, task: &OwnedTask) -> Result<u64, StoreError> {
         let call = || {
             script::RELEASE
                 .call()
                 .key(keys::PARKED)
                 .key(keys::PARKED_MESSAGES)
                 .key(keys::PARKED_TASKS)
-                .key(keys::parked_of(task))
+                .key(keys::parked_of(&keys::task(task)))
                 .arg(keys::PARKED_OF)
                 .arg(MOST)
                 .arg(LARGEST)

@@ -69,7 +69,7 @@ fn back_to_list<'a>(held: &PutBack<'a>, record: &[u8]) -> Ending<'a> {
     let message = record::message(record, &tag.queue).unwrap_or(record);
     let marked = mark(message).unwrap_or_else(|| message.to_vec());
     let then = Then::InList(end, keys::list(&tag.queue, tag.step), marked);
-    Ending { tag: tag.text.as_bytes(), with, then }
+    Ending { tag: tag.text.as_bytes(), tenant: &tag.tenant, with, then }
 }
 
 /// A command about the record of one delivery.

@@ -6,13 +6,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{Redis, keys, script, settle::refusal, tag::OwnTag};
+use super::{Redis, keys, parking::read_task, script, settle::refusal, tag::OwnTag};
 use crate::{
     store::{
         Admission, Candidate, Pace, RateLimits, Released, StoreError,
         rate_limit::{CATCH_UP, HANDS_FULL, PATIENCE, burst, micros},
+        scope::scoped,
     },
-    task::{QueueName, TaskName},
+    task::{OwnedTask, QueueName},
 };
 
 /// The most messages, and the most bytes of them, that one step puts back: a server busy with one step serves nobody else.
@@ -30,17 +31,17 @@ impl RateLimits for Redis {
                 "{size} bytes are more than Redis takes, which is {most}"
             )));
         }
-        let place = keys::place(tag.step, &tag.queue);
+        let (place, task) = (keys::place(tag.step, &tag.queue), scoped(&tag.tenant, task.as_str()));
         let call = script::ADMIT
             .call()
             .key(keys::UNACKED)
             .key(keys::UNACKED_INDEX)
             .key(keys::ASIDE)
-            .key(keys::places(task))
-            .key(keys::aside_list(task, &place))
-            .key(keys::bucket(task))
+            .key(keys::places(&task))
+            .key(keys::aside_list(&task, &place))
+            .key(keys::bucket(&task))
             .arg(&tag.text)
-            .arg(task.as_str())
+            .arg(&*task)
             .arg(place)
             .arg(&message[..])
             .arg(micros(limit.interval()))
@@ -61,16 +62,15 @@ impl RateLimits for Redis {
         Ok(admission)
     }
 
-    async fn set_aside(&self) -> Result<Vec<(TaskName, u64)>, StoreError> {
+    async fn set_aside(&self) -> Result<Vec<(OwnedTask, u64)>, StoreError> {
         let counts: BTreeMap<Vec<u8>, u64> =
             self.commands.ask(redis::cmd("HGETALL").arg(keys::ASIDE)).await?;
-        let named = |(task, count): (Vec<u8>, u64)| {
-            Some((TaskName::new(std::str::from_utf8(&task).ok()?).ok()?, count))
-        };
+        let named = |(task, count): (Vec<u8>, u64)| Some((read_task(&task)?, count));
         Ok(counts.into_iter().filter_map(named).collect())
     }
 
-    async fn release_set_aside(&self, task: &TaskName, pace: &Pace) -> Result<Released, StoreError> {
+    async fn release_set_aside(&self, task: &OwnedTask, pace: &Pace) -> Result<Released, StoreError> {
+        let task = keys::task(task);
         let (interval, abandoned) = match pace {
             Pace::Limited(limit) => (micros(limit.interval()), ""),
             Pace::Unlimited => (0, ""),
@@ -80,10 +80,10 @@ impl RateLimits for Redis {
             script::RELEASE_ASIDE
                 .call()
                 .key(keys::ASIDE)
-                .key(keys::places(task))
-                .key(keys::bucket(task))
-                .arg(task.as_str())
-                .arg(keys::aside_list(task, ""))
+                .key(keys::places(&task))
+                .key(keys::bucket(&task))
+                .arg(&task)
+                .arg(keys::aside_list(&task, ""))
                 .arg(keys::ASIDE_HEAD)
                 .arg(interval)
                 .arg(micros(CATCH_UP))

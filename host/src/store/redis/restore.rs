@@ -19,7 +19,7 @@ use crate::{
     fail_point,
     protocol::message::{mark_lost, mark_redelivered},
     store::StoreError,
-    task::QueueName,
+    task::{QueueName, Tenant},
 };
 
 /// A lock that its holder did not give up is free after this time. Nothing but work done twice depends on it.
@@ -166,7 +166,7 @@ impl Redis {
             return Ok(QueueName::new(routing_key).ok());
         }
         let bindings: Vec<Vec<u8>> =
-            self.commands.ask(redis::cmd("SMEMBERS").arg(keys::bindings(exchange))).await?;
+            self.commands.ask(redis::cmd("SMEMBERS").arg(keys::bindings(&Tenant::DEFAULT, exchange))).await?;
         let bound = bindings.iter().find_map(|binding| {
             let (key, queue) = keys::parse_binding(std::str::from_utf8(binding).ok()?)?;
             if key == routing_key { QueueName::new(queue).ok() } else { None }
@@ -206,5 +206,10 @@ fn back_to_list<'a>(tag: &'a [u8], queue: &QueueName, record: &KombuRecord<'_>) 
     let message = record.0.get().as_bytes();
     let marked = mark_redelivered(message).unwrap_or_else(|| message.to_vec());
     let list = keys::list(queue, keys::step(record.priority()));
-    Ending { tag, with: With::default(), then: Then::InList(End::Head, list, marked) }
+    Ending {
+        tag,
+        tenant: &Tenant::DEFAULT,
+        with: With::default(),
+        then: Then::InList(End::Head, list, marked),
+    }
 }

@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 
 use super::{Redis, broker::LONGEST_WAIT, keys, script};
-use crate::store::{Revocation, Revocations, StoreError, Target};
+use crate::store::{
+    Revocation, Revocations, StoreError, Target,
+    scope::{scoped, unscoped},
+};
 
 /// The most revocations in one answer: a server busy with one answer serves nobody else.
 const PAGE: usize = 5_000;
@@ -18,7 +21,7 @@ impl Revocations for Redis {
             script::REVOKE.call().key(keys::REVISION).key(&keys::REVOKED[..]),
             |call, revocation| {
                 let target = serde_json::to_string(&revocation.target).expect("it is made of strings");
-                call.arg(target)
+                call.arg(&*scoped(&revocation.tenant, &target))
                     .arg(revocation.until.as_microsecond())
                     .arg(revocation.until.to_string())
                     .arg(u8::from(revocation.terminate))
@@ -62,7 +65,8 @@ impl Revocations for Redis {
 
 /// Reads what is known of a target: whether it is also stopped, and until when all this is so.
 fn read(target: &[u8], known: &[u8]) -> Option<Revocation> {
-    let target: Target = serde_json::from_slice(target).ok()?;
+    let (tenant, target) = unscoped(std::str::from_utf8(target).ok()?)?;
+    let target: Target = serde_json::from_str(target).ok()?;
     let (terminate, until) = std::str::from_utf8(known).ok()?.split_once(' ')?;
-    Some(Revocation { target, terminate: terminate == "1", until: until.parse().ok()? })
+    Some(Revocation { tenant, target, terminate: terminate == "1", until: until.parse().ok()? })
 }

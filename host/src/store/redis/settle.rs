@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     protocol::message::{mark_redelivered, mark_requeued},
-    store::{Fate, Settled, Settlement, StoreError},
+    store::{Fate, Settled, Settlement, StoreError, delivery::strays},
+    task::Tenant,
 };
 
 /// The settlements of one call, with what is known of each.
@@ -35,6 +36,7 @@ impl Redis {
             .collect();
         self.bind_new(&queues).await;
         let mut batch = Batch::new(settlements);
+        batch.refuse_strays();
         self.refuse_the_too_large(&mut batch).await?;
         for tag in batch.asked.iter().filter_map(|&i| batch.tags[i].as_ref()) {
             self.custody.begin_end(tag);
@@ -50,8 +52,9 @@ impl Redis {
                 (None, _) => {}
             }
         }
-        let done = settlements.iter().zip(&batch.settled).filter(|(_, settled)| **settled == Settled::Done);
-        self.tell_late_comers(done.flat_map(|(settlement, _)| &settlement.results));
+        let done = (0..settlements.len()).filter(|&i| batch.settled[i] == Settled::Done);
+        let of_tenant = |i: usize| settlements[i].results.iter().map(move |result| (i, result));
+        self.tell_late_comers(done.flat_map(of_tenant).map(|(i, result)| (batch.tenant(i), result)));
         Ok(batch.settled)
     }
 
@@ -86,7 +89,7 @@ impl Redis {
         }
         let answers = answers.into_iter().map(|answer| answer.and_then(|value| self.commands.read(value)));
         let answers: Answers<Ended> = answers.collect();
-        self.note_complete(end.iter().map(|&i| &settlements[i]), &answers);
+        self.note_complete(batch, &end, &answers);
         batch.note(&end, answers);
 
         let mut back: Vec<_> = back
@@ -109,8 +112,8 @@ impl Redis {
             })
             .collect();
         let answers = self.put_back(&put_back).await?;
-        self.note_complete(back.iter().map(|(i, ..)| &settlements[*i]), &answers);
         let back: Vec<_> = back.iter().map(|(i, ..)| *i).collect();
+        self.note_complete(batch, &back, &answers);
         batch.note(&back, answers);
         Ok(())
     }
@@ -143,9 +146,10 @@ impl Redis {
         let settlements = batch.settlements;
         let has_any = |i: &usize| !settlements[*i].results.is_empty() || !settlements[*i].groups.is_empty();
         let storing: Vec<usize> = batch.asked.iter().copied().filter(has_any).collect();
-        let calls: Vec<_> = storing.iter().map(|&i| self.elsewhere(&settlements[i])).collect();
+        let calls: Vec<_> =
+            storing.iter().map(|&i| self.elsewhere(&settlements[i], batch.tenant(i))).collect();
         let answers = self.results.call_each::<Ended>(&calls).await?;
-        self.note_complete(storing.iter().map(|&i| &settlements[i]), &answers);
+        self.note_complete(batch, &storing, &answers);
         for (i, answer) in storing.into_iter().zip(answers) {
             if let Err(error) = answer {
                 batch.refuse(i, refusal(&error));
@@ -155,22 +159,23 @@ impl Redis {
     }
 
     /// What is stored of a settlement in a database of its own. Doing it twice is the same as doing it once.
-    fn elsewhere(&self, settlement: &Settlement) -> Call {
+    fn elsewhere(&self, settlement: &Settlement, tenant: &Tenant) -> Call {
         let Settlement { results, groups, .. } = settlement;
         self.ending(&Ending {
             tag: b"",
+            tenant,
             with: With { results, groups, sends: &[] },
             then: Then::Acknowledged,
         })
     }
 
     /// Notes which chords are complete by what was just committed.
-    fn note_complete<'s>(&self, settlements: impl Iterator<Item = &'s Settlement>, answers: &Answers<Ended>) {
-        let complete = |(settlement, answer): (&'s Settlement, &Result<Ended, StoreError>)| match answer {
-            Ok(Ended::WithChord) => Some(chord_groups(&settlement.groups)),
+    fn note_complete(&self, batch: &Batch<'_>, asked: &[usize], answers: &Answers<Ended>) {
+        let complete = |(&i, answer): (&usize, &Result<Ended, StoreError>)| match answer {
+            Ok(Ended::WithChord) => Some(chord_groups(batch.tenant(i), &batch.settlements[i].groups)),
             _ => None,
         };
-        self.chords_are_complete(settlements.zip(answers).filter_map(complete).flatten());
+        self.chords_are_complete(asked.iter().zip(answers).filter_map(complete).flatten());
     }
 
     /// Refuses what a server would not even read: it breaks the connection, and with it what is sent with it.
@@ -238,7 +243,22 @@ impl<'a> Batch<'a> {
             // What goes back is put back, not ended here.
             Fate::Acknowledge | Fate::Restore | Fate::Requeue => Then::Acknowledged,
         };
-        Ending { tag: tag.text.as_bytes(), with, then }
+        Ending { tag: tag.text.as_bytes(), tenant: &tag.tenant, with, then }
+    }
+
+    /// Whose a delivery is.
+    fn tenant(&self, i: usize) -> &Tenant {
+        self.tags[i].as_ref().map_or(&Tenant::DEFAULT, |tag| &tag.tenant)
+    }
+
+    /// Refuses to send to queues of other tenants than the delivery's own.
+    fn refuse_strays(&mut self) {
+        for i in 0..self.settlements.len() {
+            let sends = &self.settlements[i].sends;
+            if let Some(why) = self.tags[i].as_ref().and_then(|tag| strays(sends, &tag.tenant)) {
+                self.refuse(i, why);
+            }
+        }
     }
 
     fn refuse(&mut self, i: usize, why: String) {

@@ -4,7 +4,7 @@
 //! which list the message goes back. A message's own `delivery_tag` could do neither: its sender chose it, and two
 //! deliveries of one message share it.
 
-use crate::task::QueueName;
+use crate::task::{QueueName, Tenant};
 
 /// What every owner's name begins with; Kombu's tags are plain UUIDs.
 const OWNER: &str = "host-";
@@ -22,6 +22,8 @@ pub struct OwnTag {
     pub step: u8,
     /// The queue that the message came from.
     pub queue: QueueName,
+    /// Whose queue that is.
+    pub tenant: Tenant,
 }
 
 /// A name for a new owner, never used before.
@@ -44,13 +46,10 @@ impl OwnTag {
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(4, '.');
         let owner = parts.next().filter(|owner| owner.starts_with(OWNER))?;
-        Some(Self {
-            text: text.to_owned(),
-            owner: owner.to_owned(),
-            number: parts.next()?.parse().ok()?,
-            step: parts.next()?.parse().ok()?,
-            queue: QueueName::new(parts.next()?).ok()?,
-        })
+        let (number, step) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let queue = QueueName::new(parts.next()?).ok()?;
+        let tenant = queue.owner().0;
+        Some(Self { text: text.to_owned(), owner: owner.to_owned(), number, step, queue, tenant })
     }
 }
 
@@ -60,10 +59,17 @@ mod tests {
 
     #[test]
     fn a_tag_tells_its_owner_and_where_its_message_came_from() {
-        let queue = QueueName::new("mail.out, \"eu\"").unwrap();
-        let owner = new_owner();
-        let text = format!("{}17{}", prefix(&owner), suffix(3, &queue));
-        assert_eq!(OwnTag::parse(&text), Some(OwnTag { text, owner, number: 17, step: 3, queue }));
+        for (queue, tenant) in
+            [("mail.out, \"eu\"", Tenant::DEFAULT), ("acme/mail.out", Tenant::new("acme").unwrap())]
+        {
+            let queue = QueueName::new(queue).unwrap();
+            let owner = new_owner();
+            let text = format!("{}17{}", prefix(&owner), suffix(3, &queue));
+            assert_eq!(
+                OwnTag::parse(&text),
+                Some(OwnTag { text, owner, number: 17, step: 3, queue, tenant })
+            );
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Sqlite, clock, expires};
 use crate::{
-    store::{Backend, StoreError, StoredResult},
-    task::{State, TaskId},
+    store::{Backend, StoreError, StoredResult, scope::scoped},
+    task::{State, TaskId, Tenant},
 };
 
 /// The first and the longest pause between attempts to read a file that cannot be read at the moment.
@@ -16,17 +16,17 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 
 #[async_trait]
 impl Backend for Sqlite {
-    async fn store(&self, result: &StoredResult) -> Result<(), StoreError> {
-        let (result, lifetime) = (result.clone(), self.options.result_lifetime);
-        self.writes.run(move |connection| store(connection, &result, expires(lifetime))).await
+    async fn store(&self, tenant: &Tenant, result: &StoredResult) -> Result<(), StoreError> {
+        let (tenant, result, lifetime) = (tenant.clone(), result.clone(), self.options.result_lifetime);
+        self.writes.run(move |connection| store(connection, &tenant, &result, expires(lifetime))).await
     }
 
-    async fn get(&self, id: &TaskId) -> Result<Option<String>, StoreError> {
-        let id = id.clone();
+    async fn get(&self, tenant: &Tenant, id: &TaskId) -> Result<Option<String>, StoreError> {
+        let id = scoped(tenant, id.as_str()).into_owned();
         let get = move |connection: &Connection| {
             connection
                 .prepare_cached("SELECT meta FROM results WHERE task_id = ?1 AND ifnull(expires > ?2, true)")?
-                .query_row(params![id.as_str(), clock::now()], |row| row.get(0))
+                .query_row(params![id, clock::now()], |row| row.get(0))
                 .optional()
         };
         self.reads.run(get).await
@@ -35,14 +35,15 @@ impl Backend for Sqlite {
     /// Of states that follow each other at once only the last may be seen.
     async fn wait(
         &self,
+        tenant: &Tenant,
         id: &TaskId,
         is_final: &(dyn for<'t> Fn(&'t str) -> bool + Sync),
     ) -> Result<String, StoreError> {
         // Listening comes before looking, so what is stored after the look is heard.
-        let listener = self.watch.listener(id);
+        let listener = self.watch.listener(&scoped(tenant, id.as_str()));
         let mut pause = PAUSES.0;
         loop {
-            match self.get(id).await {
+            match self.get(tenant, id).await {
                 Ok(Some(text)) if is_final(&text) => return Ok(text),
                 Ok(_) => {
                     pause = PAUSES.0;
@@ -59,12 +60,18 @@ impl Backend for Sqlite {
     }
 }
 
-/// Stores a result. A stored SUCCESS stays; a task that has ended in another way may be run again and end anew, but
+/// Stores a result of a tenant. A stored SUCCESS stays; a task that has ended in another way may be run again and end anew, but
 /// is not put back into a state of a running one, as a late word of its progress would.
-pub fn store(connection: &Connection, result: &StoredResult, expires: Option<i64>) -> rusqlite::Result<()> {
+pub fn store(
+    connection: &Connection,
+    tenant: &Tenant,
+    result: &StoredResult,
+    expires: Option<i64>,
+) -> rusqlite::Result<()> {
+    let id = scoped(tenant, result.id.as_str());
     let stored: Option<String> = connection
         .prepare_cached("SELECT state FROM results WHERE task_id = ?1 AND ifnull(expires > ?2, true)")?
-        .query_row(params![result.id.as_str(), clock::now()], |row| row.get(0))
+        .query_row(params![id, clock::now()], |row| row.get(0))
         .optional()?;
     if stored.is_some_and(|stored| stays(&State::from(stored.as_str()), &result.state)) {
         return Ok(());
@@ -73,7 +80,7 @@ pub fn store(connection: &Connection, result: &StoredResult, expires: Option<i64
         .prepare_cached(
             "INSERT OR REPLACE INTO results (task_id, state, meta, expires) VALUES (?1, ?2, ?3, ?4)",
         )?
-        .execute(params![result.id.as_str(), result.state.as_str(), result.meta, expires])
+        .execute(params![id, result.state.as_str(), result.meta, expires])
         .map(drop)
 }
 

@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, params};
 
-use super::{Sqlite, clock, lists, owners, tag::OwnTag};
+use super::{Sqlite, clock, lists, owners, restore::read_task, tag::OwnTag};
 use crate::{
     store::{Broker, Publication, Report, Scheduled, Settled, Settlement, StoreError, Tag, Taken},
-    task::{QueueName, TaskName},
+    task::{OwnedTask, QueueName},
 };
 
 /// How long [`Broker::arrival`] waits at most. Nothing depends on it while the file can be read.
@@ -75,7 +75,7 @@ impl Broker for Sqlite {
         self.restore_all().await
     }
 
-    async fn parked(&self) -> Result<Vec<(TaskName, u64)>, StoreError> {
+    async fn parked(&self) -> Result<Vec<(OwnedTask, u64)>, StoreError> {
         let parked = |connection: &rusqlite::Connection| {
             connection
                 .prepare_cached("SELECT task, count(*) FROM messages WHERE state = 3 GROUP BY task")?
@@ -83,11 +83,11 @@ impl Broker for Sqlite {
                 .collect::<rusqlite::Result<Vec<_>>>()
         };
         let parked: Vec<(String, i64)> = self.reads.run(parked).await?;
-        let named = |(task, count): (String, i64)| Some((TaskName::new(&task).ok()?, count.unsigned_abs()));
+        let named = |(task, count): (String, i64)| Some((read_task(&task)?, count.unsigned_abs()));
         Ok(parked.into_iter().filter_map(named).collect())
     }
 
-    async fn release(&self, task: &TaskName) -> Result<u64, StoreError> {
+    async fn release(&self, task: &OwnedTask) -> Result<u64, StoreError> {
         self.release_all(task).await
     }
 

@@ -8,8 +8,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Sqlite, settle};
 use crate::{
-    store::{Chords, Finish, Settled, StoreError},
-    task::{ChordPart, CompleteChord, GroupChange, TaskId},
+    store::{
+        Chords, Finish, Settled, StoreError,
+        delivery::strays,
+        scope::{scoped, unscoped},
+    },
+    task::{ChordPart, CompleteChord, GroupChange, TaskId, Tenant},
 };
 
 /// The most chords in one answer. Their endings may be many.
@@ -24,13 +28,16 @@ impl Chords for Sqlite {
         self.reads.run(complete).await
     }
 
-    async fn finish(&self, group: &TaskId, finish: &Finish) -> Result<Settled, StoreError> {
-        let (group, finish, options) = (group.clone(), finish.clone(), self.options.clone());
+    async fn finish(&self, tenant: &Tenant, group: &TaskId, finish: &Finish) -> Result<Settled, StoreError> {
+        let group = scoped(tenant, group.as_str()).into_owned();
+        let (tenant, finish, options) = (tenant.clone(), finish.clone(), self.options.clone());
         let finished = self
             .writes
             .run(move |connection| {
                 let lifetimes = settle::Lifetimes::of(&options);
-                settle::alone(connection, |connection| finish_one(connection, &group, &finish, lifetimes))
+                settle::alone(connection, |connection| {
+                    finish_one(connection, &tenant, &group, &finish, lifetimes)
+                })
             })
             .await?;
         self.note_complete(&finished);
@@ -51,58 +58,65 @@ fn complete(connection: &Connection) -> rusqlite::Result<Vec<CompleteChord>> {
         .collect::<rusqlite::Result<Vec<(String, String, Option<String>)>>>()?;
     let mut complete = Vec::new();
     for (id, chord, shape) in groups {
-        let Ok(group) = TaskId::new(&id) else { continue };
+        let Some((tenant, group)) = unscoped(&id) else { continue };
+        let Ok(group) = TaskId::new(group) else { continue };
         let mut endings = connection
             .prepare_cached("SELECT ending FROM parts WHERE group_id = ?1 ORDER BY place, ending")?;
         let endings =
             endings.query_map([&id], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
-        complete.push(CompleteChord { group, chord, endings, shape });
+        complete.push(CompleteChord { tenant, group, chord, endings, shape });
     }
     Ok(complete)
 }
 
 fn finish_one(
     connection: &Connection,
-    group: &TaskId,
+    tenant: &Tenant,
+    group: &str,
     finish: &Finish,
     lifetimes: settle::Lifetimes,
 ) -> rusqlite::Result<settle::Ended> {
+    if let Some(why) = strays(&finish.sends, tenant) {
+        return Ok(Settled::Refused(why).into());
+    }
     let finished = connection
         .prepare_cached("UPDATE groups SET chord = NULL WHERE group_id = ?1 AND chord IS NOT NULL")?
-        .execute([group.as_str()])?;
+        .execute([group])?;
     if finished == 0 {
         return Ok(Settled::NotHeld.into());
     }
-    connection.prepare_cached("DELETE FROM parts WHERE group_id = ?1")?.execute([group.as_str()])?;
+    connection.prepare_cached("DELETE FROM parts WHERE group_id = ?1")?.execute([group])?;
     let Finish { results, groups, sends } = finish;
-    settle::with(connection, results, groups, sends, lifetimes)
+    settle::with(connection, tenant, results, groups, sends, lifetimes)
 }
 
-/// Notes what has become known of groups; answers whether any chord is complete by it.
+/// Notes what has become known of a tenant's groups; answers whether any chord is complete by it.
 pub fn change(
     connection: &Connection,
+    tenant: &Tenant,
     groups: &[(TaskId, GroupChange)],
     lifetime: Option<i64>,
 ) -> rusqlite::Result<bool> {
     let mut is_complete = false;
     for (group, change) in groups {
+        let group = &*scoped(tenant, group.as_str());
         connection
             .prepare_cached(
                 "INSERT INTO groups (group_id, expires) VALUES (?1, ?2)
                  ON CONFLICT (group_id) DO UPDATE SET expires = excluded.expires",
             )?
-            .execute(params![group.as_str(), lifetime])?;
+            .execute(params![group, lifetime])?;
         match change {
             // A group that is sent again, under the same id, is counted anew.
             GroupChange::Size(size) => drop(
                 connection
                     .prepare_cached("UPDATE groups SET size = ?2, complete = 0 WHERE group_id = ?1")?
-                    .execute(params![group.as_str(), i64::try_from(*size).unwrap_or(i64::MAX)])?,
+                    .execute(params![group, i64::try_from(*size).unwrap_or(i64::MAX)])?,
             ),
             GroupChange::Saved(shape) => drop(
                 connection
                     .prepare_cached("UPDATE groups SET shape = ?2 WHERE group_id = ?1")?
-                    .execute(params![group.as_str(), shape])?,
+                    .execute(params![group, shape])?,
             ),
             GroupChange::Part(part) => is_complete |= count(connection, group, part)?,
         }
@@ -111,11 +125,11 @@ pub fn change(
 }
 
 /// Counts a part, once; answers whether the chord is complete by it.
-fn count(connection: &Connection, group: &TaskId, part: &ChordPart) -> rusqlite::Result<bool> {
+fn count(connection: &Connection, group: &str, part: &ChordPart) -> rusqlite::Result<bool> {
     let ChordPart { id, index, ending, chord } = part;
     let complete: Option<bool> = connection
         .prepare_cached("SELECT complete FROM groups WHERE group_id = ?1")?
-        .query_row([group.as_str()], |row| row.get(0))
+        .query_row([group], |row| row.get(0))
         .optional()?;
     if complete == Some(true) {
         return Ok(false);
@@ -124,13 +138,13 @@ fn count(connection: &Connection, group: &TaskId, part: &ChordPart) -> rusqlite:
         .prepare_cached(
             "INSERT OR IGNORE INTO parts (group_id, place, task_id, ending) VALUES (?1, ?2, ?3, ?4)",
         )?
-        .execute(params![group.as_str(), index.unwrap_or(i64::MAX), id.as_str(), ending])?;
+        .execute(params![group, index.unwrap_or(i64::MAX), id.as_str(), ending])?;
     connection
         .prepare_cached("UPDATE groups SET parts = parts + ?2 WHERE group_id = ?1")?
-        .execute(params![group.as_str(), counted as i64])?;
+        .execute(params![group, counted as i64])?;
     let complete = connection
         .prepare_cached("UPDATE groups SET chord = ?2, complete = 1 WHERE group_id = ?1 AND parts = size")?
-        .execute(params![group.as_str(), chord])?;
+        .execute(params![group, chord])?;
     Ok(complete > 0)
 }
 

@@ -6,7 +6,10 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::clock;
-use crate::{store::Publication, task::QueueName};
+use crate::{
+    store::Publication,
+    task::{QueueName, Tenant},
+};
 
 /// Each queue is this many lists; a message is in the list of the largest step up to its priority.
 pub const PRIORITY_STEPS: [u8; 4] = [0, 3, 6, 9];
@@ -26,6 +29,11 @@ impl Place {
     /// From the columns `id, queue, step`, which come first.
     pub fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self { id: row.get(0)?, queue: row.get(1)?, step: row.get(2)? })
+    }
+
+    /// Whose queue it is.
+    pub fn tenant(&self) -> Tenant {
+        Tenant::split(&self.queue).0
     }
 }
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Sqlite, clock, lists, lists::Place, settle::held};
+use super::{Sqlite, clock, lists, lists::Place, restore::read_task, settle::held};
 use crate::{
     store::{
         Admission, Candidate, Pace, RateLimits, Released, StoreError,
         rate_limit::{Bucket, CATCH_UP, HANDS_FULL, PATIENCE, burst, micros},
+        scope::scoped,
     },
-    task::{RateLimit, TaskName},
+    task::{OwnedTask, RateLimit},
 };
 
 /// The most messages that one step puts back: others wait for it.
@@ -24,24 +25,25 @@ impl RateLimits for Sqlite {
         self.writes.run(move |connection| admit(connection, &candidate)).await
     }
 
-    async fn set_aside(&self) -> Result<Vec<(TaskName, u64)>, StoreError> {
+    async fn set_aside(&self) -> Result<Vec<(OwnedTask, u64)>, StoreError> {
         let counts = |connection: &Connection| {
             connection
                 .prepare_cached("SELECT task, count(*) FROM messages WHERE state = 4 GROUP BY task")?
                 .query_map((), |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?
                 .collect::<rusqlite::Result<Vec<_>>>()
         };
-        let named = |(task, count): (String, i64)| Some((TaskName::new(&task).ok()?, count.unsigned_abs()));
+        let named = |(task, count): (String, i64)| Some((read_task(&task)?, count.unsigned_abs()));
         Ok(self.reads.run(counts).await?.into_iter().filter_map(named).collect())
     }
 
-    async fn release_set_aside(&self, task: &TaskName, pace: &Pace) -> Result<Released, StoreError> {
+    async fn release_set_aside(&self, task: &OwnedTask, pace: &Pace) -> Result<Released, StoreError> {
+        let task = scoped(&task.tenant, task.task.as_str()).into_owned();
         let mut released = 0;
         loop {
             let (task, pace) = (task.clone(), pace.clone());
             // Looking keeps nobody from writing.
             let (asked, asked_pace) = (task.clone(), pace.clone());
-            match self.reads.run(move |connection| look(connection, asked.as_str(), &asked_pace)).await? {
+            match self.reads.run(move |connection| look(connection, &asked, &asked_pace)).await? {
                 Turn::Never => return Ok(Released { count: released, next: None }),
                 Turn::In(micros) => {
                     let next = Duration::from_micros(micros.unsigned_abs());
@@ -49,7 +51,7 @@ impl RateLimits for Sqlite {
                 }
                 Turn::Now | Turn::Unfit => {}
             }
-            released += self.writes.run(move |connection| release(connection, task.as_str(), &pace)).await?;
+            released += self.writes.run(move |connection| release(connection, &task, &pace)).await?;
         }
     }
 }
@@ -69,10 +71,11 @@ enum Turn {
 fn admit(connection: &Connection, candidate: &Candidate) -> rusqlite::Result<Admission> {
     let Candidate { tag, task, limit, message } = candidate;
     let Some(place) = held(connection, tag)? else { return Ok(Admission::NotHeld) };
-    let mut bucket = bucket(connection, task.as_str())?;
-    let is_alone = next_place(connection, task.as_str(), None)?.is_none();
+    let task = &*scoped(&place.tenant(), task.as_str());
+    let mut bucket = bucket(connection, task)?;
+    let is_alone = next_place(connection, task, None)?.is_none();
     if is_alone && bucket.take(clock::now(), micros(limit.interval()), burst(limit)) {
-        keep(connection, task.as_str(), bucket)?;
+        keep(connection, task, bucket)?;
         return Ok(Admission::Admitted);
     }
     connection
@@ -81,7 +84,7 @@ fn admit(connection: &Connection, candidate: &Candidate) -> rusqlite::Result<Adm
                 (SELECT coalesce(max(position), 0) + 1 FROM messages WHERE state = 4 AND task = ?2 AND step = ?4 AND queue = ?5)
              WHERE id = ?1",
         )?
-        .execute(params![place.id, task.as_str(), &message[..], place.step, place.queue])?;
+        .execute(params![place.id, task, &message[..], place.step, place.queue])?;
     Ok(Admission::SetAside)
 }
 

@@ -7,8 +7,11 @@ use rusqlite::{Connection, params};
 use super::{Sqlite, clock, clock::LeaseClock, lists, lists::Place, owners, owners::alive};
 use crate::{
     protocol::message::{mark_lost, mark_redelivered},
-    store::StoreError,
-    task::TaskName,
+    store::{
+        StoreError,
+        scope::{scoped, unscoped},
+    },
+    task::{OwnedTask, TaskName},
 };
 
 /// The most messages that are put back, or rows that are dropped, in one transaction: others wait for it.
@@ -67,18 +70,24 @@ impl Sqlite {
 
     /// See [`crate::store::Broker::release`]. Beyond [`MOST_AT_ONCE`] it takes several steps, the newest first,
     /// so that in the end the oldest is first in line.
-    pub(super) async fn release_all(&self, task: &TaskName) -> Result<u64, StoreError> {
+    pub(super) async fn release_all(&self, task: &OwnedTask) -> Result<u64, StoreError> {
         let of_task = "SELECT id, queue, step FROM messages WHERE state = 3 AND task = ?1 ORDER BY position DESC LIMIT ?2";
         let mut released = 0;
         loop {
-            let task = task.clone();
-            let count = self.writes.run(move |connection| unpark(connection, of_task, task.as_str())).await?;
+            let task = scoped(&task.tenant, task.task.as_str()).into_owned();
+            let count = self.writes.run(move |connection| unpark(connection, of_task, &task)).await?;
             released += count as u64;
             if count < MOST_AT_ONCE {
                 return Ok(released);
             }
         }
     }
+}
+
+/// A task as the tables name it.
+pub fn read_task(name: &str) -> Option<OwnedTask> {
+    let (tenant, task) = unscoped(name)?;
+    Some(OwnedTask { tenant, task: TaskName::new(task).ok()? })
 }
 
 fn look(connection: &Connection, owner: &str, clock: &LeaseClock) -> rusqlite::Result<ToDo> {

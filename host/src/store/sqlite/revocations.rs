@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use rusqlite::{Connection, params};
 
 use super::{Sqlite, broker::LONGEST_WAIT, clock};
-use crate::store::{Revocation, Revocations, StoreError};
+use crate::store::{
+    Revocation, Revocations, StoreError,
+    scope::{scoped, unscoped},
+};
 
 #[async_trait]
 impl Revocations for Sqlite {
@@ -42,11 +45,11 @@ fn revoke(connection: &Connection, revocations: &[Revocation]) -> rusqlite::Resu
          ON CONFLICT (target) DO UPDATE SET revision = excluded.revision, until = max(until, excluded.until),
             terminate = max(terminate, excluded.terminate)",
     )?;
-    for Revocation { target, terminate, until } in revocations {
+    for Revocation { tenant, target, terminate, until } in revocations {
         let (target, until) =
             (serde_json::to_string(target).expect("a target has only texts"), clock::micros(*until));
         if until > now {
-            add.execute(params![target, terminate, until])?;
+            add.execute(params![scoped(tenant, &target), terminate, until])?;
         }
     }
     Ok(())
@@ -63,9 +66,10 @@ fn since(connection: &Connection, known: u64) -> rusqlite::Result<(Vec<Revocatio
     while let Some(row) = rows.next()? {
         let target: String = row.get(0)?;
         // What cannot be read was written by a version that revokes other things, of which this one knows nothing.
-        let Ok(target) = serde_json::from_str(&target) else { continue };
+        let Some((tenant, target)) = unscoped(&target) else { continue };
+        let Ok(target) = serde_json::from_str(target) else { continue };
         let until = clock::timestamp(row.get(2)?);
-        revocations.push(Revocation { target, terminate: row.get(1)?, until });
+        revocations.push(Revocation { tenant, target, terminate: row.get(1)?, until });
     }
     Ok((revocations, reached))
 }

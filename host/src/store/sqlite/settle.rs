@@ -7,8 +7,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{Sqlite, backend, chords, clock, dead_letters, expires, fault, lists, lists::Place, tag::OwnTag};
 use crate::{
     protocol::message::{mark_redelivered, mark_requeued},
-    store::{Fate, Options, Publication, Settled, Settlement, StoreError, StoredResult},
-    task::{GroupChange, TaskId},
+    store::{
+        Fate, Options, Publication, Settled, Settlement, StoreError, StoredResult, delivery::strays,
+        scope::scoped,
+    },
+    task::{GroupChange, TaskId, Tenant},
 };
 
 /// How long things are kept.
@@ -98,23 +101,28 @@ pub fn alone(
 fn settle(connection: &Connection, settlement: &Settlement, lifetimes: Lifetimes) -> rusqlite::Result<Ended> {
     let Settlement { tag, results, groups, sends, fate } = settlement;
     let Some(place) = held(connection, tag)? else { return Ok(Settled::NotHeld.into()) };
-    let ended = with(connection, results, groups, sends, lifetimes)?;
+    let tenant = place.tenant();
+    if let Some(why) = strays(sends, &tenant) {
+        return Ok(Settled::Refused(why).into());
+    }
+    let ended = with(connection, &tenant, results, groups, sends, lifetimes)?;
     end(connection, &place, fate, lifetimes)?;
     Ok(ended)
 }
 
-/// What happens together with the end of something.
+/// What happens together with the end of something of a tenant.
 pub fn with(
     connection: &Connection,
+    tenant: &Tenant,
     results: &[StoredResult],
     groups: &[(TaskId, GroupChange)],
     sends: &[Publication],
     lifetimes: Lifetimes,
 ) -> rusqlite::Result<Ended> {
     for result in results {
-        backend::store(connection, result, lifetimes.result)?;
+        backend::store(connection, tenant, result, lifetimes.result)?;
     }
-    let chord_complete = chords::change(connection, groups, lifetimes.result)?;
+    let chord_complete = chords::change(connection, tenant, groups, lifetimes.result)?;
     for publication in sends {
         lists::send(connection, publication)?;
     }
@@ -154,7 +162,12 @@ fn end(connection: &Connection, place: &Place, fate: &Fate, lifetimes: Lifetimes
                     (SELECT coalesce(max(position), 0) + 1 FROM messages WHERE state = 3 AND task = ?2)
                  WHERE id = ?1",
             )?
-            .execute(params![place.id, task.as_str(), clock::micros(*until), &message[..]])
+            .execute(params![
+                place.id,
+                scoped(&place.tenant(), task.as_str()),
+                clock::micros(*until),
+                &message[..]
+            ])
             .map(drop),
         Fate::DeadLetter(cause) => {
             dead_letters::add(connection, place, cause, lifetimes.dead_letter)?;

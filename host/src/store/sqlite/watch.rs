@@ -15,8 +15,6 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{Notify, watch};
 
-use crate::task::TaskId;
-
 /// How often the counter is asked for: how late a change by another process may be noticed.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -31,8 +29,8 @@ pub struct Watch {
     pub broadcasts: watch::Sender<u64>,
     /// For records: how often some were seen to have changed.
     pub records: watch::Sender<u64>,
-    /// For the results of tasks.
-    results: Mutex<HashMap<TaskId, Vec<Arc<Notify>>>>,
+    /// For the results of tasks, by their ids as the table has them.
+    results: Mutex<HashMap<String, Vec<Arc<Notify>>>>,
 }
 
 /// Tells the watching thread to look now; it ends when all of these are dropped.
@@ -50,7 +48,7 @@ impl Poke {
 /// Waits for the results of one task until it is dropped.
 pub struct Listener {
     watch: Arc<Watch>,
-    id: TaskId,
+    id: String,
     heard: Arc<Notify>,
 }
 
@@ -73,13 +71,13 @@ impl Watch {
     }
 
     /// Begins to listen for results of a task. What is stored before is not heard.
-    pub fn listener(self: &Arc<Self>, id: &TaskId) -> Listener {
+    pub fn listener(self: &Arc<Self>, id: &str) -> Listener {
         let heard = Arc::new(Notify::new());
-        self.listeners().entry(id.clone()).or_default().push(heard.clone());
-        Listener { watch: self.clone(), id: id.clone(), heard }
+        self.listeners().entry(id.to_owned()).or_default().push(heard.clone());
+        Listener { watch: self.clone(), id: id.to_owned(), heard }
     }
 
-    fn listeners(&self) -> MutexGuard<'_, HashMap<TaskId, Vec<Arc<Notify>>>> {
+    fn listeners(&self) -> MutexGuard<'_, HashMap<String, Vec<Arc<Notify>>>> {
         self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -144,8 +142,7 @@ impl Watcher {
             while let Some(row) = rows.next()? {
                 let id = row.get_ref(0)?.as_str()?;
                 let listeners = self.watch.listeners();
-                let of_task = TaskId::new(id).ok().and_then(|id| listeners.get(&id));
-                of_task.into_iter().flatten().for_each(|heard| heard.notify_one());
+                listeners.get(id).into_iter().flatten().for_each(|heard| heard.notify_one());
             }
         }
         let broadcasts = number(

@@ -3,12 +3,13 @@
 use serde_json::{json, value::to_raw_value};
 
 use super::*;
-use crate::task::{Limits, Notes, TaskId, TaskName};
+use crate::task::{Limits, Notes, TaskId, TaskName, Tenant};
 
 fn request(retries: u32) -> Request {
     let empty = || to_raw_value(&json!({})).unwrap();
     let id = TaskId::new("some-id").unwrap();
     Request {
+        tenant: Tenant::DEFAULT,
         id: id.clone(),
         task: TaskName::new("app.f").unwrap(),
         shadow: None,

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::raised::Raised;
-use crate::task::{QueueName, TaskName};
+use crate::task::{OwnedTask, QueueName};
 
 /// The arguments of one request.
 pub(super) struct Arguments<'a> {
@@ -114,9 +114,9 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    /// The name of a task. `None` when no task can have it.
-    pub fn task(&self, name: &str) -> Result<Option<TaskName>, Raised> {
-        Ok(TaskName::new(self.text_or(name, "")?).ok())
+    /// The name of a task, as operators write it. `None` when no task can have it.
+    pub fn task(&self, name: &str) -> Result<Option<OwnedTask>, Raised> {
+        Ok(OwnedTask::named(self.text_or(name, "")?).ok())
     }
 
     /// The name of a queue.

@@ -33,7 +33,8 @@ pub(super) fn rate_limit(worker: &Worker, arguments: &Arguments<'_>) -> Result<V
             }
         },
     };
-    let Some(task) = arguments.task("task_name")?.filter(|task| worker.registry.find(task).is_some()) else {
+    let Some(task) = arguments.task("task_name")?.filter(|task| worker.registry.find_owned(task).is_some())
+    else {
         return Ok(error("unknown task"));
     };
     tracing::info!("new rate limit for tasks of type {task}: {}", super::shown(&text));
@@ -45,7 +46,8 @@ pub(super) fn rate_limit(worker: &Worker, arguments: &Arguments<'_>) -> Result<V
 /// can still only ask for less.
 pub(super) fn time_limit(worker: &Worker, arguments: &Arguments<'_>) -> Result<Value, Raised> {
     let (hard, soft) = (arguments.seconds("hard")?, arguments.seconds("soft")?);
-    let Some(task) = arguments.task("task_name")?.filter(|task| worker.registry.find(task).is_some()) else {
+    let Some(task) = arguments.task("task_name")?.filter(|task| worker.registry.find_owned(task).is_some())
+    else {
         return Ok(error("unknown task"));
     };
     tracing::info!("new time limits for tasks of type {task}: soft={soft:?} hard={hard:?}");

@@ -32,11 +32,11 @@ impl<'a> Describing<'a> {
         let properties: Value = serde_json::from_str(request.properties.get()).unwrap_or_default();
         let delivery = |name: &str| properties["delivery_info"][name].as_str().unwrap_or("").to_owned();
         json!({
-            "id": request.id,
-            "name": request.shadow.as_deref().unwrap_or(request.task.as_str()),
+            "id": request.shown_id(),
+            "name": request.shown_name(),
             "args": args,
             "kwargs": kwargs,
-            "type": request.task,
+            "type": request.tenant.shown(request.task.as_str()),
             "hostname": self.worker.options.node,
             "time_start": since,
             // The message is kept until the result is stored.

@@ -8,7 +8,7 @@ use crate::{
     canvas,
     plugin::Entry,
     protocol::{message, time},
-    task::{Request, TaskName, Totals},
+    task::{OwnedTask, QueueName, Request, Totals},
     worker::{Worker, machine},
 };
 
@@ -92,15 +92,17 @@ pub(super) async fn scheduled(worker: &Worker) -> Result<Value, Raised> {
 /// had a free slot for to see that they are.
 async fn delayed(worker: &Worker) -> Result<Vec<(Timestamp, Request)>, Raised> {
     let (queues, broker) = (worker.queues.now(), &worker.store.broker);
-    let read = |message: &[u8]| message::decode(message, &worker.options.messages).ok();
+    let read = |queue: &QueueName, message: &[u8]| {
+        message::decode(message, queue.owner().0, &worker.options.messages).ok()
+    };
     let delayed = broker.scheduled(&queues, MOST_SCHEDULED).await?.into_iter().filter_map(|scheduled| {
-        let request = read(&scheduled.message)?;
+        let request = read(&scheduled.queue, &scheduled.message)?;
         // The message's own eta; one that is put off for another reason has none.
         Some((request.eta.unwrap_or(scheduled.due), request))
     });
     let now = worker.clock.now();
-    let waiting = broker.peek(&queues, MOST_PEEKED).await?.into_iter().filter_map(|(_, message)| {
-        let request = read(&message)?;
+    let waiting = broker.peek(&queues, MOST_PEEKED).await?.into_iter().filter_map(|(queue, message)| {
+        let request = read(&queue, &message)?;
         Some((request.eta.filter(|eta| *eta > now)?, request))
     });
     let mut all: Vec<_> = delayed.chain(waiting).collect();
@@ -109,7 +111,7 @@ async fn delayed(worker: &Worker) -> Result<Vec<(Timestamp, Request)>, Raised> {
 }
 
 pub(super) fn revoked(worker: &Worker) -> Value {
-    worker.revoked.ids(MOST_REVOKED).into_iter().map(|id| Value::from(id.as_str())).collect()
+    worker.revoked.ids(MOST_REVOKED).into_iter().map(Value::from).collect()
 }
 
 pub(super) fn registered(worker: &Worker, arguments: &Arguments<'_>) -> Result<Value, Raised> {
@@ -137,7 +139,7 @@ pub(super) fn registered(worker: &Worker, arguments: &Arguments<'_>) -> Result<V
 }
 
 /// An attribute of a task as Python prints it; `None` if it has none of this name, or nothing is set.
-fn attribute(worker: &Worker, name: &TaskName, entry: &Entry, item: &str) -> Option<String> {
+fn attribute(worker: &Worker, name: &OwnedTask, entry: &Entry, item: &str) -> Option<String> {
     let options = entry.options();
     let limits = worker.time_limits.of(name).unwrap_or(options.limits);
     let flag = |on: bool| Some(if on { "True" } else { "False" }.to_owned());
@@ -207,14 +209,20 @@ pub(super) async fn query_task(worker: &Worker, arguments: &Arguments<'_>) -> Re
     let mut describing = Describing::new(worker, false);
     let mut known = Map::new();
     for (request, since) in worker.running.all() {
-        if ids.contains(request.id.as_str()) {
-            known.insert(request.id.to_string(), json!(["active", describing.info(&request, Some(since))]));
+        if ids.contains(&*request.shown_id()) {
+            known.insert(
+                request.shown_id().into_owned(),
+                json!(["active", describing.info(&request, Some(since))]),
+            );
         }
     }
     if ids.iter().any(|id| !known.contains_key(*id)) {
         for (_, request) in delayed(worker).await? {
-            if ids.contains(request.id.as_str()) {
-                known.insert(request.id.to_string(), json!(["scheduled", describing.info(&request, None)]));
+            if ids.contains(&*request.shown_id()) {
+                known.insert(
+                    request.shown_id().into_owned(),
+                    json!(["scheduled", describing.info(&request, None)]),
+                );
             }
         }
     }

@@ -10,7 +10,7 @@ use super::{arguments::Arguments, ok, raised::Raised};
 use crate::{
     protocol::repr,
     store::{Revocation, StoreError, Target},
-    task::TaskId,
+    task::{InvalidName, TaskId, Tenant},
     worker::{
         Worker,
         revoked::{self, TERM},
@@ -48,9 +48,8 @@ async fn revoke_tasks(worker: &Worker, arguments: &Arguments<'_>, terminate: boo
             texts.len()
         )));
     }
-    let ids = texts.iter().map(|text| TaskId::new(text)).collect::<Result<Vec<_>, _>>();
-    let ids = ids.map_err(|error| Raised::value(error.to_string()))?;
-    let targets = ids.into_iter().map(Target::Task).collect();
+    let targets = texts.iter().map(|text| task(text)).collect::<Result<Vec<_>, _>>();
+    let targets = targets.map_err(|error| Raised::value(error.to_string()))?;
     let stopped = put_in_force(worker, targets, terminate.then_some(signal)).await?;
     if !terminate {
         tracing::info!("{} tasks flagged as revoked", texts.len());
@@ -59,7 +58,7 @@ async fn revoke_tasks(worker: &Worker, arguments: &Arguments<'_>, terminate: boo
     Ok(match stopped {
         stopped if stopped.is_empty() => ok("terminate: tasks unknown"),
         stopped => {
-            let ids: Vec<_> = stopped.iter().map(|stopped| stopped.id.as_str()).collect();
+            let ids: Vec<_> = stopped.iter().map(|stopped| stopped.shown_id()).collect();
             ok(format!("terminate: {}", ids.join(", ")))
         }
     })
@@ -84,6 +83,8 @@ pub(super) async fn revoke_by_stamped_headers(
         }
         _ => return Err(Raised::new("TypeError", "headers must be a dict, or a list of name=value")),
     };
+    // Stamps are not told apart by tenants: an operator means all that carry one.
+    let of_all = &worker.tenants.served();
     let stamps: Vec<_> = headers
         .iter()
         .flat_map(|(name, values)| {
@@ -91,7 +92,11 @@ pub(super) async fn revoke_by_stamped_headers(
                 Value::Array(values) => &values[..],
                 one => std::slice::from_ref(one),
             };
-            values.iter().map(move |value| Target::Stamp { name: name.clone(), value: text(value) })
+            let stamp = move |value| Target::Stamp { name: name.clone(), value: text(value) };
+            values
+                .iter()
+                .map(stamp)
+                .flat_map(|stamp| of_all.iter().map(move |tenant| (tenant.clone(), stamp.clone())))
         })
         .collect();
     if stamps.len() > MOST {
@@ -113,8 +118,8 @@ pub(super) async fn revoke_by_stamped_headers(
 
 /// Takes note of what others have revoked.
 pub(super) async fn learn(worker: &Worker, ids: impl Iterator<Item = &str>) -> Result<(), Raised> {
-    let targets = ids.take(MOST).filter_map(|id| TaskId::new(id).ok()).map(Target::Task);
-    let news = targets.filter(|target| !worker.revoked.knows(target)).collect();
+    let targets = ids.take(MOST).filter_map(|id| task(id).ok());
+    let news = targets.filter(|(tenant, target)| !worker.revoked.knows(tenant, target)).collect();
     put_in_force(worker, news, None).await.map(drop).map_err(Raised::from)
 }
 
@@ -122,13 +127,14 @@ pub(super) async fn learn(worker: &Worker, ids: impl Iterator<Item = &str>) -> R
 /// Answers which were stopped.
 async fn put_in_force(
     worker: &Worker,
-    targets: Vec<Target>,
+    targets: Vec<(Tenant, Target)>,
     signal: Option<i32>,
 ) -> Result<Vec<std::sync::Arc<crate::task::Request>>, StoreError> {
     let until = worker.clock.after(REMEMBERED);
     let until = Timestamp::from_millisecond(until.as_millisecond()).unwrap_or(until);
+    let terminate = signal.is_some();
     let revocations: Vec<_> =
-        targets.into_iter().map(|target| Revocation { target, terminate: signal.is_some(), until }).collect();
+        targets.into_iter().map(|(tenant, target)| Revocation { tenant, target, terminate, until }).collect();
     worker.revoked.learn(&revocations);
     let stopped = match signal {
         Some(signal) => revoked::stop(worker, &revocations, signal),
@@ -138,6 +144,12 @@ async fn put_in_force(
         worker.store.revocations.revoke(some).await?;
     }
     Ok(stopped)
+}
+
+/// The task that an operator calls `id`: `acme/7f2a...` is that of a tenant.
+fn task(id: &str) -> Result<(Tenant, Target), InvalidName> {
+    let (tenant, id) = Tenant::split(id);
+    Ok((tenant, Target::Task(TaskId::new(id)?)))
 }
 
 /// A set of texts as Python prints it.

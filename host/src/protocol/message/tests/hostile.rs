@@ -224,8 +224,8 @@ fn a_message_at_the_limits_is_taken() {
 
     let message = with_body(BODY);
     let limits = |bytes| MessageLimits { bytes, ..MessageLimits::default() };
-    assert!(decode(&message, &limits(message.len())).is_ok());
-    assert!(decode(&message, &limits(message.len() - 1)).is_err());
+    assert!(decode(&message, Tenant::DEFAULT, &limits(message.len())).is_ok());
+    assert!(decode(&message, Tenant::DEFAULT, &limits(message.len() - 1)).is_err());
 }
 
 #[test]

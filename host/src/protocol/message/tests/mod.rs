@@ -6,13 +6,13 @@ mod recorded;
 use serde_json::{Value, json, value::RawValue};
 
 use super::*;
-use crate::task::Request;
+use crate::task::{Request, Tenant};
 
 /// The body of a call `f(1, 2)`.
 const BODY: &str = "[[1, 2], {}, {}]";
 
 fn decoded(message: &[u8]) -> Result<Request, Refusal> {
-    decode(message, &MessageLimits::default())
+    decode(message, Tenant::DEFAULT, &MessageLimits::default())
 }
 
 /// A message with the given headers and a body that is not encoded.

@@ -13,10 +13,10 @@ use crate::{
         Admission, Broker, Candidate, DeadLetters, Fate, Pace, RateLimits, Report, Revocation, Revocations,
         Settled, Target,
         conformance::{
-            Engine, dead, drain, in_time, message, publish, publish_all, queue, report, settlement,
+            Engine, dead, drain, in_time, message, publish, publish_all, queue, report, settlement, task,
         },
     },
-    task::{TaskId, TaskName},
+    task::{TaskId, Tenant},
 };
 
 /// The keys that Redis has, without those of Kombu and without heartbeats.
@@ -46,12 +46,11 @@ async fn nothing_is_left_of_parked_messages_that_went_back() {
     let server = Server::start();
     let (store, q) = (server.connect().await, queue("q"));
     let mut client = server.client().await;
-    let task = |name: &str| TaskName::new(name).unwrap();
     let now = Timestamp::now();
     for (name, until) in [("a", now + Duration::from_secs(60)), ("b", now)] {
         publish_all(&store, &q, 0..1).await;
         let held = drain(&store, &q).await;
-        let fate = Fate::Park { task: task(name), until, message: message(0).into() };
+        let fate = Fate::Park { task: task(name).task, until, message: message(0).into() };
         store.settle(&[settlement(&held[0].tag, fate, None)]).await.unwrap();
     }
     let tasks = ["host:parked:task:a", "host:parked:task:b"];
@@ -68,7 +67,7 @@ async fn nothing_is_left_of_parked_messages_that_went_back() {
 #[tokio::test]
 async fn nothing_is_left_of_messages_that_were_set_aside_but_their_bucket_for_a_time() {
     let server = Server::start();
-    let (store, q, task) = (server.connect().await, queue("q"), TaskName::new("a").unwrap());
+    let (store, q) = (server.connect().await, queue("q"));
     let mut client = server.client().await;
     publish(&store, &q, 4, &message(0)).await;
     publish(&store, &q, 4, &message(1)).await;
@@ -76,7 +75,7 @@ async fn nothing_is_left_of_messages_that_were_set_aside_but_their_bucket_for_a_
     for held in &held {
         let (tag, message) = (held.tag.clone(), held.message.clone());
         let limit = "60/h".parse().unwrap();
-        store.admit(&Candidate { tag, task: task.clone(), limit, message }).await.unwrap();
+        store.admit(&Candidate { tag, task: task("a").task, limit, message }).await.unwrap();
     }
     assert_eq!(
         ours(&mut client).await,
@@ -86,7 +85,7 @@ async fn nothing_is_left_of_messages_that_were_set_aside_but_their_bucket_for_a_
     assert!((119_000..=120_010).contains(&kept), "until it is full, and a minute more: {kept}");
     // Nobody has taken a token for long.
     ask!(client, u64, "DEL", "host:bucket:a");
-    assert_eq!(store.release_set_aside(&task, &Pace::Abandoned).await.unwrap().count, 1);
+    assert_eq!(store.release_set_aside(&task("a"), &Pace::Abandoned).await.unwrap().count, 1);
     assert_eq!(ours(&mut client).await, [""; 0]);
     assert_eq!(drain(&store, &q).await.len(), 1);
 }
@@ -100,7 +99,7 @@ async fn a_message_that_can_be_neither_counted_nor_set_aside_stays_held() {
         ask!(client, u64, "LPUSH", key, "no number, no set, no hash");
         publish_all(&store, &q, 0..1).await;
         let held = drain(&store, &q).await.remove(0);
-        let (task, limit) = (TaskName::new("a").unwrap(), "1/h".parse().unwrap());
+        let (task, limit) = (task("a").task, "1/h".parse().unwrap());
         let candidate = Candidate { tag: held.tag.clone(), task, limit, message: held.message };
         let admission = store.admit(&candidate).await.unwrap();
         assert!(matches!(&admission, Admission::Refused(why) if why.contains("WRONGTYPE")), "{admission:?}");
@@ -114,10 +113,9 @@ async fn a_message_that_can_be_neither_counted_nor_set_aside_stays_held() {
 async fn many_parked_messages_are_released_in_their_order_and_counted_at_once() {
     let server = Server::start();
     let (store, q) = (server.connect().await, queue("q"));
-    let task = TaskName::new("a").unwrap();
     publish_all(&store, &q, 0..2_500).await;
     let until = Timestamp::now() + Duration::from_secs(3_600);
-    let fate = Fate::Park { task: task.clone(), until, message: b"".to_vec().into() };
+    let fate = Fate::Park { task: task("a").task, until, message: b"".to_vec().into() };
     let ends: Vec<_> = drain(&store, &q)
         .await
         .into_iter()
@@ -127,8 +125,8 @@ async fn many_parked_messages_are_released_in_their_order_and_counted_at_once() 
         })
         .collect();
     store.settle(&ends).await.unwrap();
-    assert_eq!(store.parked().await.unwrap(), [(task.clone(), 2_500)]);
-    assert_eq!(store.release(&task).await.unwrap(), 2_500);
+    assert_eq!(store.parked().await.unwrap(), [(task("a"), 2_500)]);
+    assert_eq!(store.release(&task("a")).await.unwrap(), 2_500);
     let taken: Vec<_> = drain(&store, &q).await.into_iter().map(|taken| taken.message.to_vec()).collect();
     assert_eq!(taken, (0..2_500).map(message).collect::<Vec<_>>());
 }
@@ -243,7 +241,7 @@ async fn what_is_over_is_not_reported_as_lost_while_its_end_is_on_its_way() {
 
 fn revocation() -> Revocation {
     let until = Timestamp::now() + Duration::from_secs(3_600);
-    Revocation { target: Target::Task(TaskId::random()), terminate: true, until }
+    Revocation { tenant: Tenant::DEFAULT, target: Target::Task(TaskId::random()), terminate: true, until }
 }
 
 #[tokio::test]

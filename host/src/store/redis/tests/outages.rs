@@ -14,7 +14,7 @@ use crate::{
             settlement, take,
         },
     },
-    task::{State, TaskId},
+    task::{State, TaskId, Tenant},
 };
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn works_again(store: &Redis, server: &Server) {
     let (q, id) = (queue("again"), TaskId::random());
     in_time(async { while take(store, &q, 1).await.is_err() {} }).await;
     in_time(async { while store.beat(Duration::from_secs(9), &report()).await.is_err() {} }).await;
-    in_time(async { while store.get(&id).await.is_err() {} }).await;
+    in_time(async { while store.get(&Tenant::DEFAULT, &id).await.is_err() {} }).await;
     assert!(take(store, &q, 1).await.unwrap().is_empty());
     let (producer, text) = (server.connect().await, message(1));
     let (taken, published) = tokio::join!(
@@ -80,7 +80,7 @@ async fn works_again(store: &Redis, server: &Server) {
     let success = result(&id, State::Success, "");
     let end = settlement(&taken[0].tag, Fate::Acknowledge, Some(success.clone()));
     assert_eq!(store.settle(&[end]).await.unwrap(), [Settled::Done]);
-    assert_eq!(store.get(&id).await.unwrap(), Some(success.meta));
+    assert_eq!(store.get(&Tenant::DEFAULT, &id).await.unwrap(), Some(success.meta));
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn a_restarted_server_is_used_again() {
     for error in [
         take(&store, &queue("q"), 1).await.map(drop).unwrap_err(),
         store.held().await.map(drop).unwrap_err(),
-        store.store(&result(&TaskId::random(), State::Success, "")).await.unwrap_err(),
+        store.store(&Tenant::DEFAULT, &result(&TaskId::random(), State::Success, "")).await.unwrap_err(),
     ] {
         assert!(matches!(error, StoreError::Unreachable { .. }) && error.is_transient(), "{error:?}");
     }
@@ -119,7 +119,7 @@ async fn a_wait_outlives_a_restart_of_the_server() {
     let (store, id) = (server.connect().await, TaskId::random());
     let mut client = server.client().await;
     let is_success = |text: &str| text.contains("SUCCESS");
-    let mut wait = std::pin::pin!(store.wait(&id, &is_success));
+    let mut wait = std::pin::pin!(store.wait(&Tenant::DEFAULT, &id, &is_success));
     let subscribed = async {
         while ask!(client, Vec<String>, "PUBSUB", "CHANNELS").is_empty() {
             tokio::task::yield_now().await;
@@ -131,7 +131,7 @@ async fn a_wait_outlives_a_restart_of_the_server() {
     }
     server.restart();
     let success = result(&id, State::Success, "");
-    server.connect().await.store(&success).await.unwrap();
+    server.connect().await.store(&Tenant::DEFAULT, &success).await.unwrap();
     assert_eq!(in_time(wait).await.unwrap(), success.meta);
 }
 
@@ -175,7 +175,7 @@ async fn queues_can_be_emptied_when_memory_is_full() {
     let tag = drain(&store, &q).await[0].tag.clone();
     let end = settlement(&tag, Fate::Acknowledge, Some(result(&id, State::Success, "")));
     assert_eq!(store.settle(&[end]).await.unwrap(), [Settled::Done]);
-    assert!(store.get(&id).await.unwrap().is_some());
+    assert!(store.get(&Tenant::DEFAULT, &id).await.unwrap().is_some());
 }
 
 #[tokio::test]

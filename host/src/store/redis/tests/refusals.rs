@@ -10,7 +10,7 @@ use crate::{
         Backend, Broker, Fate, Settled, Settlement, StoreError,
         conformance::{Engine, drain, publication, publish_all, queue, report, result, settlement},
     },
-    task::{State, TaskId, TaskName},
+    task::{State, TaskId, TaskName, Tenant},
 };
 
 fn is_refused(settled: &Settled, why: &str) -> bool {
@@ -44,7 +44,11 @@ async fn a_refused_settlement_does_nothing_and_hinders_no_other() {
     let settled = store.settle(&ends).await.unwrap();
     for i in [0, 2, 3] {
         assert!(is_refused(&settled[i], "WRONGTYPE"), "{settled:?}");
-        assert_eq!(store.get(&ids[i]).await.unwrap(), None, "its result is not stored either");
+        assert_eq!(
+            store.get(&Tenant::DEFAULT, &ids[i]).await.unwrap(),
+            None,
+            "its result is not stored either"
+        );
     }
     assert_eq!((&settled[1], &settled[4]), (&Settled::Done, &Settled::Done));
     assert_eq!((store.held().await.unwrap(), store.length(&queue("next")).await.unwrap()), (3, 0));
@@ -84,7 +88,10 @@ async fn what_redis_would_not_even_read_is_refused() {
         let settled = store.settle(&ends).await.unwrap();
         assert!([0, 2, 3].iter().all(|&i| is_refused(&settled[i], "more than Redis takes")), "{settled:?}");
         assert_eq!(settled[1], Settled::Done);
-        assert!(store.get(&id).await.unwrap().is_none() && store.get(&sound).await.unwrap().is_some());
+        assert!(
+            store.get(&Tenant::DEFAULT, &id).await.unwrap().is_none()
+                && store.get(&Tenant::DEFAULT, &sound).await.unwrap().is_some()
+        );
         assert_eq!(store.held().await.unwrap(), 3);
         let ends = [0, 2, 3].map(|i| settlement(&held[i].tag, Fate::Acknowledge, None));
         assert_eq!(store.settle(&ends).await.unwrap(), vec![Settled::Done; 3]);

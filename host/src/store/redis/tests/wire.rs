@@ -14,7 +14,7 @@ use crate::{
             settlement, take,
         },
     },
-    task::{State, TaskId},
+    task::{State, TaskId, Tenant},
 };
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn a_result_is_kept_for_its_lifetime_and_published_as_stored() {
         let mut listener = listener.get_async_pubsub().await.unwrap();
         listener.subscribe(&key).await.unwrap();
         let success = result(&id, State::Success, "1");
-        store.store(&success).await.unwrap();
+        store.store(&Tenant::DEFAULT, &success).await.unwrap();
         let heard = in_time(futures_util::StreamExt::next(&mut listener.on_message())).await.unwrap();
         assert_eq!(heard.get_payload::<String>().unwrap(), success.meta);
         assert_eq!(ask!(client, String, "GET", key.as_str()), success.meta);
@@ -75,7 +75,7 @@ async fn who_subscribes_a_moment_after_a_result_was_announced_hears_it_all_the_s
         let mut listener = listener.get_async_pubsub().await.unwrap();
         let success = result(&id, State::Success, "1");
         store.settle(&[settlement(&taken[0].tag, Fate::Acknowledge, Some(success.clone()))]).await.unwrap();
-        listener.subscribe(keys::result(&id)).await.unwrap();
+        listener.subscribe(keys::result(&Tenant::DEFAULT, &id)).await.unwrap();
         let mut messages = listener.on_message();
         let heard =
             tokio::time::timeout(Duration::from_millis(200), futures_util::StreamExt::next(&mut messages));
@@ -92,9 +92,9 @@ async fn a_result_key_of_another_type_is_no_obstacle() {
     let server = Server::start();
     let (store, id) = (server.connect().await, TaskId::random());
     let mut client = server.client().await;
-    ask!(client, u64, "LPUSH", keys::result(&id), "x");
-    store.store(&result(&id, State::Success, "1")).await.unwrap();
-    assert!(store.get(&id).await.unwrap().is_some());
+    ask!(client, u64, "LPUSH", keys::result(&Tenant::DEFAULT, &id), "x");
+    store.store(&Tenant::DEFAULT, &result(&id, State::Success, "1")).await.unwrap();
+    assert!(store.get(&Tenant::DEFAULT, &id).await.unwrap().is_some());
 }
 
 /// How many commands the server has processed, those in scripts included.
@@ -135,8 +135,8 @@ async fn an_ended_wait_ends_its_subscription() {
     let server = Server::start();
     let (store, id) = (server.connect().await, TaskId::random());
     let mut client = server.client().await;
-    store.store(&result(&id, State::Success, "")).await.unwrap();
-    store.wait(&id, &|_| true).await.unwrap();
+    store.store(&Tenant::DEFAULT, &result(&id, State::Success, "")).await.unwrap();
+    store.wait(&Tenant::DEFAULT, &id, &|_| true).await.unwrap();
     in_time(async { while !ask!(client, Vec<String>, "PUBSUB", "CHANNELS").is_empty() {} }).await;
 }
 

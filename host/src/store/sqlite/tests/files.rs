@@ -15,7 +15,7 @@ use crate::{
             settlement, take,
         },
     },
-    task::{State, TaskId, TaskName},
+    task::{OwnedTask, State, TaskId, Tenant},
 };
 
 /// The error with all its causes, as a person reads it.
@@ -180,7 +180,7 @@ async fn what_cannot_be_done_harms_nothing_else() {
     ends[0].sends.push(publication(&q, 0, b"sent"));
     let another = [publication(&queue("other"), 0, b"x")];
     let (settled, stored, published) =
-        tokio::join!(store.settle(&ends), store.store(&bad), store.publish(&another));
+        tokio::join!(store.settle(&ends), store.store(&Tenant::DEFAULT, &bad), store.publish(&another));
     assert_eq!(settled.unwrap(), [Settled::Refused("never".to_owned()), Settled::Done]);
     assert!(matches!(stored, Err(StoreError::Refused { .. })), "{stored:?}");
     published.unwrap();
@@ -224,7 +224,9 @@ async fn what_has_expired_is_gone_and_takes_no_room() {
     let end = settlement(&held[0].tag, dead("r"), Some(result(&id, State::Success, "")));
     store.settle(&[end]).await.unwrap();
     in_time(async {
-        while store.get(&id).await.unwrap().is_some() || store.dead_count().await.unwrap() > 0 {}
+        while store.get(&Tenant::DEFAULT, &id).await.unwrap().is_some()
+            || store.dead_count().await.unwrap() > 0
+        {}
     })
     .await;
     assert!(begin.elapsed() >= short);
@@ -232,13 +234,13 @@ async fn what_has_expired_is_gone_and_takes_no_room() {
     // A success that has expired counts no more, not even before it is dropped.
     let kept = Options { result_lifetime: Duration::ZERO, ..Options::default() };
     let failure = result(&id, State::Failure, "");
-    file.connect_with(kept).await.store(&failure).await.unwrap();
+    file.connect_with(kept).await.store(&Tenant::DEFAULT, &failure).await.unwrap();
     assert_eq!(store.restore().await.unwrap(), 0);
     let rows = "SELECT (SELECT count(*) FROM results) * 10 + (SELECT count(*) FROM dead_letters)
         + (SELECT sum(value) FROM counters)";
     let rows = store.reads.run(|connection| connection.query_row(rows, (), |row| row.get::<_, i64>(0))).await;
     assert_eq!(rows.unwrap(), 10, "the failure alone is left");
-    assert_eq!(store.get(&id).await.unwrap(), Some(failure.meta));
+    assert_eq!(store.get(&Tenant::DEFAULT, &id).await.unwrap(), Some(failure.meta));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -255,12 +257,12 @@ async fn any_number_may_make_the_file_at_once() {
 
 #[tokio::test]
 async fn what_was_set_aside_comes_back_when_nobody_offers_its_task_any_more() {
-    let (file, q, task) = (File::start().await, queue("q"), TaskName::new("a").unwrap());
+    let (file, q, task) = (File::start().await, queue("q"), OwnedTask::named("a").unwrap());
     let store = file.connect().await;
     publish_all(&store, &q, 0..2).await;
     for held in drain(&store, &q).await {
         let (tag, message, limit) = (held.tag, held.message, "60/h".parse().unwrap());
-        store.admit(&Candidate { tag, task: task.clone(), limit, message }).await.unwrap();
+        store.admit(&Candidate { tag, task: task.task.clone(), limit, message }).await.unwrap();
     }
     let release = async || store.release_set_aside(&task, &Pace::Abandoned).await.unwrap();
     assert_eq!(release().await.count, 0);

@@ -18,7 +18,7 @@ use crate::{
             settlement, take, take_when_told,
         },
     },
-    task::{State, TaskId},
+    task::{State, TaskId, Tenant},
 };
 
 /// The variables that tell a process its part and the file.
@@ -139,7 +139,7 @@ async fn a_process_hears_what_another_one_does() {
     let (q, out) = (queue("q"), queue("out"));
     let ((), ended, sent_on) = tokio::join!(
         publish_all(&store, &q, 0..1),
-        in_time(store.wait(&id, &end)),
+        in_time(store.wait(&Tenant::DEFAULT, &id, &end)),
         take_when_told(&store, &out, 1),
     );
     assert_eq!(ended.unwrap(), result(&id, State::Success, "").meta);
@@ -196,7 +196,7 @@ async fn of_a_killed_worker_each_message_is_done_or_comes_back() {
     assert!(left.is_disjoint(&done));
     assert_eq!(left.len() + done.len(), COUNT, "none is lost");
     for number in 0..COUNT {
-        let stored = store.get(&TaskId::new(&number.to_string()).unwrap()).await.unwrap();
+        let stored = store.get(&Tenant::DEFAULT, &TaskId::new(&number.to_string()).unwrap()).await.unwrap();
         assert_eq!(stored.is_some(), done.contains(&number), "the result of {number}");
     }
 }
