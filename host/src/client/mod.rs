@@ -9,7 +9,7 @@ use crate::{
         message::{self, Submission},
         result::{self, StoredMeta},
     },
-    store::{Publication, Store, StoreError},
+    store::{Once, Publication, Store, StoreError},
     task::{TaskId, Tenant},
 };
 
@@ -65,9 +65,21 @@ impl Client {
 
     /// Puts a task on its queue.
     pub async fn send(&self, submission: &Submission) -> Result<(), ClientError> {
-        // An eta stands in the message: whoever takes it first, perhaps a Python worker, sees to it.
-        let publication = Publication { due: None, ..publication(submission) };
-        Ok(self.store.broker.publish(&[publication]).await?)
+        self.send_all(std::slice::from_ref(submission)).await
+    }
+
+    /// Puts tasks on their queues.
+    pub async fn send_all(&self, submissions: &[Submission]) -> Result<(), ClientError> {
+        Ok(self.store.broker.publish(&messages(submissions)).await?)
+    }
+
+    /// Puts tasks on their queues, unless this was done under the same key before; answers what was kept under it then.
+    pub async fn send_once(
+        &self,
+        submissions: &[Submission],
+        once: &Once,
+    ) -> Result<Option<String>, ClientError> {
+        Ok(self.store.broker.publish_once(&messages(submissions), once).await?)
     }
 
     /// Sends a dead letter to its queue again, as if its task had never been tried; answers whether there was such a letter.
@@ -102,6 +114,11 @@ impl Client {
         };
         decode(id, &text)
     }
+}
+
+/// An eta stands in the message: whoever takes it first, perhaps a Python worker, sees to it.
+fn messages(submissions: &[Submission]) -> Vec<Publication> {
+    submissions.iter().map(|submission| Publication { due: None, ..publication(submission) }).collect()
 }
 
 /// The message that a task becomes. One with an eta waits for it in the store.

@@ -1,6 +1,6 @@
 //! Messages on their way: sent, delivered, settled.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -26,6 +26,17 @@ pub struct Publication {
 pub(super) fn strays(sends: &[Publication], tenant: &Tenant) -> Option<String> {
     let stray = sends.iter().find(|send| send.queue.owner().0 != *tenant)?;
     Some(format!("{} is not a queue of {tenant}", stray.queue))
+}
+
+/// What makes sure that something is sent once, however often it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Once {
+    /// Names what is sent.
+    pub key: String,
+    /// What is told to those who ask for it again.
+    pub value: String,
+    /// How long it is known.
+    pub lifetime: Duration,
 }
 
 /// A message that waits for its time.

@@ -35,7 +35,9 @@ pub use blobs::{Blobs, Count, Counts};
 pub use bus::{Broadcast, Bus, Heard, Inbox, Listener, Topic};
 pub use chords::{Chords, Finish};
 pub use dead_letter::{Cause, DeadLetter, DeadLetters};
-pub use delivery::{Delivery, Fate, Publication, Scheduled, Settled, Settlement, StoredResult, Tag, Taken};
+pub use delivery::{
+    Delivery, Fate, Once, Publication, Scheduled, Settled, Settlement, StoredResult, Tag, Taken,
+};
 pub use error::StoreError;
 pub use keyvalue::KeyValue;
 pub use rate_limit::{Admission, Candidate, Pace, RateLimits, Released};
@@ -160,6 +162,14 @@ pub struct Report {
 pub trait Broker: Send + Sync + 'static {
     /// Appends messages to their queues, in this order and in one round trip.
     async fn publish(&self, publications: &[Publication]) -> Result<(), StoreError>;
+
+    /// The same, unless it was done under the same key before: then nothing is sent, and what was kept under the key is answered. All
+    /// in one atomic step.
+    async fn publish_once(
+        &self,
+        publications: &[Publication],
+        once: &Once,
+    ) -> Result<Option<String>, StoreError>;
 
     /// Takes at most `most` messages, delayed ones that are due among them, the most urgent first, and records each as
     /// held by this owner; both in one atomic step. Takes fewer when they are large. Does not wait: an empty answer

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use super::{
     Backend, Blobs, Broadcast, Broker, Bus, Cause, Change, Chords, Count, Counts, DeadLetters, Delivery,
-    Entry, Fate, Heard, KeyValue, Publication, RateLimits, Record, Records, Report, Revocations, Scheduled,
-    Settled, Settlement, StoreError, StoredResult, Table, Tag, Topic,
+    Entry, Fate, Heard, KeyValue, Once, Publication, RateLimits, Record, Records, Report, Revocations,
+    Scheduled, Settled, Settlement, StoreError, StoredResult, Table, Tag, Topic,
 };
 use crate::{
     protocol::message::{mark_lost, mark_redelivered},
@@ -88,6 +88,8 @@ macro_rules! conformance {
             what_is_sent_for_a_time_that_has_passed_comes_at_once,
             a_settlement_sends_in_the_same_step,
             nothing_is_sent_for_what_is_not_held,
+            what_is_sent_under_a_key_is_sent_once,
+            a_key_is_forgotten_after_its_time,
             a_stored_success_is_never_replaced,
             a_late_word_of_progress_does_not_replace_the_end,
             a_failure_is_replaced_by_a_later_state,

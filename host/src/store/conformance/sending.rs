@@ -108,3 +108,35 @@ pub async fn nothing_is_sent_for_what_is_not_held<E: Engine>() {
     assert_eq!((store.length(&next).await.unwrap(), store.delayed().await.unwrap()), (0, 0));
     assert_eq!((store.length(&q).await.unwrap(), store.dead_count().await.unwrap()), (0, 0));
 }
+
+fn once(key: &str, value: &str, millis: u64) -> Once {
+    Once { key: key.to_owned(), value: value.to_owned(), lifetime: Duration::from_millis(millis) }
+}
+
+pub async fn what_is_sent_under_a_key_is_sent_once<E: Engine>() {
+    let (engine, q) = (E::start().await, queue("q"));
+    let (one, other) = (engine.connect().await, engine.connect().await);
+    let batch = [publication(&q, 0, b"a"), publication(&q, 3, b"b"), later(&q, HOUR, b"later")];
+    let (first, second) = (once("acme/1", "first \u{e9}", HOUR), once("acme/1", "second", HOUR));
+    let answers = tokio::join!(one.publish_once(&batch, &first), other.publish_once(&batch, &first));
+    let answers = [answers.0.unwrap(), answers.1.unwrap()];
+    assert_eq!(answers.iter().flatten().collect::<Vec<_>>(), ["first \u{e9}"], "one of them was first");
+    assert_eq!(one.publish_once(&batch, &second).await.unwrap().as_deref(), Some("first \u{e9}"));
+    assert_eq!(one.publish_once(&[publication(&q, 0, b"c")], &once("2", "", HOUR)).await.unwrap(), None);
+    assert_eq!(messages(&drain(&one, &q).await), [b"a".to_vec(), b"c".to_vec(), b"b".to_vec()]);
+    assert_eq!(one.delayed().await.unwrap(), 1);
+}
+
+pub async fn a_key_is_forgotten_after_its_time<E: Engine>() {
+    let (engine, q) = (E::start().await, queue("q"));
+    let store = engine.connect().await;
+    let batch = [publication(&q, 0, b"a")];
+    assert_eq!(store.publish_once(&batch, &once("k", "", 1)).await.unwrap(), None);
+    in_time(async {
+        while store.publish_once(&batch, &once("k", "", 1)).await.unwrap().is_some() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(messages(&drain(&store, &q).await).len(), 2);
+}

@@ -8,14 +8,14 @@ use jiff::Timestamp;
 
 use super::{
     Redis,
-    ending::{Ending, Then, With},
+    ending::{Ending, Then, With, add_sends},
     keys, record, script, tag,
     tag::OwnTag,
     taken::Answer,
 };
 use crate::{
     fail_point,
-    store::{Broker, Publication, Report, Scheduled, Settled, Settlement, StoreError, Tag, Taken},
+    store::{Broker, Once, Publication, Report, Scheduled, Settled, Settlement, StoreError, Tag, Taken},
     task::{OwnedTask, QueueName, Tenant},
 };
 
@@ -55,6 +55,20 @@ impl Broker for Redis {
             redis::cmd("LPUSH").arg(list).arg(&publication.message[..]).to_owned()
         };
         self.commands.ask_all::<redis::Value>(publications.iter().map(push).collect()).await.map(drop)
+    }
+
+    async fn publish_once(
+        &self,
+        publications: &[Publication],
+        once: &Once,
+    ) -> Result<Option<String>, StoreError> {
+        let queues: Vec<_> = publications.iter().map(|publication| publication.queue.clone()).collect();
+        self.bind_new(&queues).await;
+        let call =
+            script::ONCE.call().key(keys::once(&once.key)).key(keys::DELAYED).key(keys::DELAYED_MESSAGES);
+        let call = call.arg(&once.value).arg(millis(once.lifetime));
+        let answers = self.commands.call::<Option<String>>(&[add_sends(call, publications)]).await?;
+        Ok(answers.into_iter().flatten().next())
     }
 
     async fn take(&self, queues: &[QueueName], most: usize) -> Result<Taken, StoreError> {

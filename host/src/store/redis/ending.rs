@@ -193,7 +193,7 @@ fn add_groups(call: Call, tenant: &Tenant, groups: &[(TaskId, GroupChange)]) -> 
 }
 
 /// Adds the messages to be sent. Those for later are named as tags are, for a name tells to which list a message goes.
-fn add_sends(call: Call, sends: &[Publication]) -> Call {
+pub(super) fn add_sends(call: Call, sends: &[Publication]) -> Call {
     let prefix = tag::prefix(&tag::new_owner());
     sends.iter().zip(0_u64..).fold(call.arg(sends.len()), |call, (send, number)| {
         let step = keys::step(send.priority);

@@ -223,6 +223,11 @@ pub fn task(OwnedTask { tenant, task }: &OwnedTask) -> String {
     scoped(tenant, task.as_str()).into_owned()
 }
 
+/// Exists while it is known that something was sent under this key.
+pub fn once(key: &str) -> String {
+    format!("host:once:{key}")
+}
+
 /// Sorted set of the names of the messages that are parked for a task, by the time since when they are.
 pub fn parked_of(task: &str) -> String {
     format!("{PARKED_OF}{task}")

@@ -21,6 +21,8 @@ scripts! {
     ACK = "result.lua", "ack.lua";
     /// Ends a delivery in any way.
     SETTLE = "dead.lua", "bury.lua", "result.lua", "groups.lua", "settle.lua";
+    /// Sends messages once.
+    ONCE = "once.lua";
     /// Tells of complete chords.
     COMPLETE = "complete.lua";
     /// Replaces the message of a delivery.

@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{Sqlite, clock, lists, owners, restore::read_task, tag::OwnTag};
 use crate::{
-    store::{Broker, Publication, Report, Scheduled, Settled, Settlement, StoreError, Tag, Taken},
+    store::{Broker, Once, Publication, Report, Scheduled, Settled, Settlement, StoreError, Tag, Taken},
     task::{OwnedTask, QueueName},
 };
 
@@ -30,6 +30,30 @@ impl Broker for Sqlite {
         let publications = publications.to_vec();
         let publish = move |connection: &rusqlite::Connection| {
             publications.iter().try_for_each(|publication| lists::send(connection, publication))
+        };
+        self.writes.run(publish).await
+    }
+
+    async fn publish_once(
+        &self,
+        publications: &[Publication],
+        once: &Once,
+    ) -> Result<Option<String>, StoreError> {
+        let (publications, once) = (publications.to_vec(), once.clone());
+        let publish = move |connection: &rusqlite::Connection| {
+            let kept: Option<String> = connection
+                .prepare_cached("SELECT value FROM once WHERE key = ?1 AND until > ?2")?
+                .query_row(params![once.key, clock::now()], |row| row.get(0))
+                .optional()?;
+            if kept.is_some() {
+                return Ok(kept);
+            }
+            let lifetime = i64::try_from(once.lifetime.as_micros()).unwrap_or(i64::MAX);
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO once (key, value, until) VALUES (?1, ?2, ?3)")?
+                .execute(params![once.key, once.value, clock::now().saturating_add(lifetime)])?;
+            publications.iter().try_for_each(|publication| lists::send(connection, publication))?;
+            Ok(None)
         };
         self.writes.run(publish).await
     }

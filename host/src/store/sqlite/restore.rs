@@ -95,7 +95,7 @@ fn look(connection: &Connection, owner: &str, clock: &LeaseClock) -> rusqlite::R
     let parked = "SELECT 1 FROM messages WHERE state = 3 AND due <= ?1 LIMIT 1";
     let expired = "SELECT 1 WHERE EXISTS (SELECT 1 FROM results WHERE expires <= ?1)
         OR EXISTS (SELECT 1 FROM dead_letters WHERE expires <= ?1) OR EXISTS (SELECT 1 FROM revocations WHERE until <= ?1)
-        OR EXISTS (SELECT 1 FROM groups WHERE expires <= ?1)";
+        OR EXISTS (SELECT 1 FROM groups WHERE expires <= ?1) OR EXISTS (SELECT 1 FROM once WHERE until <= ?1)";
     Ok(ToDo {
         dead: !owners::dead(connection, owner, clock)?.is_empty(),
         parked: connection.prepare_cached(parked)?.exists([now])?,
@@ -163,6 +163,7 @@ fn drop_expired(connection: &Connection, clock: &LeaseClock) -> rusqlite::Result
         "DELETE FROM results WHERE seq IN (SELECT seq FROM results WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
         "DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
         "DELETE FROM groups WHERE group_id IN (SELECT group_id FROM groups WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
+        "DELETE FROM once WHERE key IN (SELECT key FROM once WHERE until <= ?1 LIMIT ?2)",
         "DELETE FROM revocations WHERE target IN (SELECT target FROM revocations WHERE until <= ?1 LIMIT ?2)",
     ] {
         connection.execute(delete, params![now, most])?;

@@ -11,11 +11,12 @@ use super::{
 use crate::store::StoreError;
 
 /// What makes each version of the tables out of the one before; the first out of nothing.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     include_str!("schema.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
 ];
 
 /// What this version writes, and the newest that it reads.
