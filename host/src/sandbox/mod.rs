@@ -52,6 +52,7 @@ use wasmtime::Engine;
 
 pub use access::{Access, KeyValue, SecretSource, Secrets};
 use code_cache::CodeCache;
+pub use convert::BadArgument;
 pub use http::{HttpOptions, Network};
 pub use load::LoadError;
 pub use output::Output;

@@ -8,10 +8,11 @@ use wasmtime::{
 };
 
 use super::{
-    Inner,
+    BadArgument, Inner, convert,
     guest::Guest,
     signature::{Signature, Skipped},
 };
+use crate::task::Json;
 
 /// A loaded `.wasm` file. Cheap to clone; the clones share the code.
 #[derive(Clone)]
@@ -117,6 +118,17 @@ impl Program {
     /// The functions that can be run; never empty. [`Program::run`] takes an index into this.
     pub fn functions(&self) -> &[Function] {
         &self.loaded.contents.functions
+    }
+
+    /// Whether this function can be called with these arguments: the same that a run finds out before it begins. A command takes
+    /// what it is given.
+    pub fn check(&self, function: usize, args: &Json, kwargs: &Json) -> Result<(), BadArgument> {
+        match self.loaded.contents.code {
+            Code::Component { .. } | Code::Numbers { .. } => {
+                convert::check(self.functions()[function].signature(), args, kwargs)
+            }
+            Code::Command { .. } | Code::CommandComponent { .. } => Ok(()),
+        }
     }
 
     /// The exports that cannot be tasks, with the reason.

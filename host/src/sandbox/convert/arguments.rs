@@ -17,9 +17,27 @@ use crate::task::{Exception, Json};
 /// into one argument.
 const MOST_ARGUMENTS: usize = 1000;
 
+/// Why a function cannot be called with these arguments.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BadArgument {
+    /// The parameter that it is about, if it is about one.
+    pub parameter: Option<String>,
+    /// What the caller of the task would read.
+    pub exception: Exception,
+}
+
 /// The values to call the function with: its parameters in order, then the rest of the positional arguments and the rest
 /// of the keyword arguments, where it takes them.
 pub fn arguments(signature: &Signature, args: &Json, kwargs: &Json) -> Result<Vec<Val>, Exception> {
+    values(signature, args, kwargs).map_err(|bad| bad.exception)
+}
+
+/// Whether the function can be called with these arguments.
+pub fn check(signature: &Signature, args: &Json, kwargs: &Json) -> Result<(), BadArgument> {
+    values(signature, args, kwargs).map(drop)
+}
+
+fn values(signature: &Signature, args: &Json, kwargs: &Json) -> Result<Vec<Val>, BadArgument> {
     let bound = bind(signature, args, kwargs)?;
     let mut reader = Reader::new();
     let mut values = Vec::with_capacity(signature.params.len() + 2);
@@ -44,9 +62,11 @@ fn json(raw: &RawValue) -> Val {
     Val::String(raw.get().to_owned())
 }
 
-fn refused(signature: &Signature, name: &str, misfit: Misfit) -> Exception {
+fn refused(signature: &Signature, name: &str, misfit: Misfit) -> BadArgument {
     let Misfit { class, path, clause } = misfit;
-    Exception::builtin(class, format!("{}() argument '{name}{path}' {clause}", signature.name))
+    let exception =
+        Exception::builtin(class, format!("{}() argument '{name}{path}' {clause}", signature.name));
+    BadArgument { parameter: Some(format!("{name}{path}")), exception }
 }
 
 /// Which text goes to which parameter.
@@ -60,9 +80,13 @@ struct Bound<'a> {
 }
 
 /// In CPython's order: positional arguments to their places, keywords to theirs, then too many, then too few.
-fn bind<'a>(signature: &Signature, args: &'a Json, kwargs: &'a Json) -> Result<Bound<'a>, Exception> {
+fn bind<'a>(signature: &Signature, args: &'a Json, kwargs: &'a Json) -> Result<Bound<'a>, BadArgument> {
     let Signature { name, params, .. } = signature;
-    let type_error = |clause: String| Exception::builtin("TypeError", format!("{name}() {clause}"));
+    let about = |parameter: Option<&str>, clause: String| BadArgument {
+        parameter: parameter.map(str::to_owned),
+        exception: Exception::builtin("TypeError", format!("{name}() {clause}")),
+    };
+    let type_error = |clause: String| about(None, clause);
     let positional = match Parts::of(args) {
         Ok(Parts::List(items)) => items,
         _ => return Err(type_error("argument after * must be an iterable".to_owned())),
@@ -72,7 +96,8 @@ fn bind<'a>(signature: &Signature, args: &'a Json, kwargs: &'a Json) -> Result<B
         Ok(_) => return Err(type_error("argument after ** must be a mapping".to_owned())),
         Err(_) => {
             let message = format!("{name}() got a keyword argument with a lone surrogate in its name");
-            return Err(Exception::builtin("ValueError", message));
+            let exception = Exception::builtin("ValueError", message);
+            return Err(BadArgument { parameter: None, exception });
         }
     };
     let given = positional.len();
@@ -89,14 +114,15 @@ fn bind<'a>(signature: &Signature, args: &'a Json, kwargs: &'a Json) -> Result<B
     for (key, value) in keywords {
         match params.iter().position(|param| param.name == key) {
             Some(place) if named[place].is_some() => {
-                return Err(type_error(format!("got multiple values for argument '{key}'")));
+                return Err(about(Some(&key), format!("got multiple values for argument '{key}'")));
             }
             Some(place) => named[place] = Some(value),
             None if signature.rest_kwargs => {
                 bound_rest.insert(key, value);
             }
             None => {
-                return Err(type_error(format!("got an unexpected keyword argument '{}'", shortened(&key))));
+                let key = shortened(&key);
+                return Err(about(Some(&key), format!("got an unexpected keyword argument '{key}'")));
             }
         }
     }
@@ -107,10 +133,10 @@ fn bind<'a>(signature: &Signature, args: &'a Json, kwargs: &'a Json) -> Result<B
         .iter()
         .zip(&named)
         .filter(|(param, value)| value.is_none() && !param.is_optional())
-        .map(|(param, _)| format!("'{}'", param.name))
+        .map(|(param, _)| param.name.as_str())
         .collect();
-    if !absent.is_empty() {
-        return Err(type_error(missing(&absent)));
+    if let Some(first) = absent.first() {
+        return Err(about(Some(first), missing(&absent)));
     }
     Ok(Bound { named, rest: places.collect(), keywords: bound_rest })
 }
@@ -124,9 +150,10 @@ fn too_many(params: &[Param], given: usize) -> String {
     format!("takes {takes} positional argument{s} but {given} {were} given")
 }
 
-fn missing(quoted: &[String]) -> String {
+fn missing(absent: &[&str]) -> String {
+    let quoted: Vec<_> = absent.iter().map(|name| format!("'{name}'")).collect();
     let s = if quoted.len() == 1 { "" } else { "s" };
-    let names = match quoted {
+    let names = match quoted.as_slice() {
         [one, two] => format!("{one} and {two}"),
         [first @ .., last] if !first.is_empty() => format!("{}, and {last}", first.join(", ")),
         one => one.concat(),

@@ -15,6 +15,6 @@ mod tests;
 mod text;
 mod value;
 
-pub use arguments::arguments;
+pub use arguments::{BadArgument, arguments, check};
 pub use result::result;
 pub use text::json_text;

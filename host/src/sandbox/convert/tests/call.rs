@@ -140,3 +140,22 @@ fn the_engine_takes_the_values_that_are_made() {
     // The guest traps when it is entered; values of a wrong type are refused before that.
     assert_eq!(error.downcast_ref(), Some(&wasmtime::Trap::UnreachableCodeReached), "{error:?}");
 }
+
+#[test]
+fn a_bad_argument_is_named() {
+    let params = "(x: f64, items: list<order>, y: option<s32>)";
+    for (args, kwargs, expected) in [
+        (r#"["a", []]"#, "{}", Some("x")),
+        (r#"[1, [{"items": [{"price": "a"}]}]]"#, "{}", Some("items[0].items[0].price")),
+        ("[1, []]", r#"{"y": 1.5}"#, Some("y")),
+        ("[1]", "{}", Some("items")),
+        ("[]", "{}", Some("x")),
+        ("[1, []]", r#"{"x": 2}"#, Some("x")),
+        ("[1, []]", r#"{"z": 2}"#, Some("z")),
+        ("[1, [], 1, 1]", "{}", None),
+    ] {
+        let bad = check(&signature(params), &json(args), &json(kwargs)).unwrap_err();
+        assert_eq!(bad.parameter.as_deref(), expected, "{args} {kwargs}: {:?}", bad.exception);
+    }
+    assert_eq!(check(&signature(params), &json("[1, []]"), &json("{}")), Ok(()));
+}

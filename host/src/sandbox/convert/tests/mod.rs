@@ -7,7 +7,7 @@ mod text;
 
 use wasmtime::component::Val;
 
-use super::{super::signature::Signature, arguments, result};
+use super::{super::signature::Signature, arguments, check, result};
 use crate::task::{Exception, Json};
 
 /// Large enough for all but the tests about the limit.
