@@ -28,9 +28,18 @@
 //! - [`dev`]: tasks run on a machine with nothing else installed.
 //! - [`cli`]: the command line: what it prints and how it exits.
 //! - [`inspecting`]: workers of all kinds are looked at and commanded by `host` itself.
+//! - [`api`]: tasks are sent, awaited and looked after over HTTP.
+//! - [`api_hostile`]: requests that no client should send are refused, and the server serves on.
+//! - [`api_schema`]: the OpenAPI document is what the server does.
 //! - [`memory`]: a worker does not grow.
 //! - [`checklist`]: which of these tests show each line of the wire contract's checklist.
 
+#[cfg(test)]
+mod api;
+#[cfg(test)]
+mod api_hostile;
+#[cfg(test)]
+mod api_schema;
 #[cfg(test)]
 mod canvases;
 #[cfg(test)]

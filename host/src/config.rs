@@ -6,6 +6,7 @@
 //! | `CELERY_BROKER_URL`, else `REDIS_URL` | where messages are, unless `--broker` says |
 //! | `CELERY_RESULT_BACKEND` | where results go, unless `--result-backend` says; by default to the broker |
 //! | `HOST_CODE_CACHE`, else `XDG_CACHE_HOME`, else `HOME` | where compiled plugins are kept, unless `--code-cache` says |
+//! | `USER`, else `LOGNAME` | who is noted to have done what a command changes |
 //! | `HOST_FAIL_POINT` | for tests: the step at which the process kills itself, see [`crate::fail_point`] |
 
 use std::{
@@ -53,6 +54,11 @@ impl StoreArgs {
 /// A variable's value; one that is set to nothing counts as not set.
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The user, as the environment tells.
+pub fn user() -> Option<String> {
+    variable("USER").or_else(|| variable("LOGNAME"))
 }
 
 /// Where compiled plugins are kept, unless it is said; nowhere if nothing is known of this user.

@@ -57,6 +57,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tracing_appender", &["commands/log.rs"]),
     ("clap", &["commands/", "config.rs", "main.rs"]),
     ("anyhow", &["commands/", "main.rs"]),
+    ("axum", &["api/"]),
+    ("utoipa", &["api/"]),
+    ("utoipa_axum", &["api/"]),
 ];
 
 #[test]

@@ -4,13 +4,14 @@
 //!
 //! - [`fail_point`]: where the fault suite may kill the process, each step by its name.
 //! - [`task`]: the words everything else is said in: ids, names, requests, outcomes. No I/O.
-//! - [`tenant`]: who may have how much: weights and quotas. No I/O.
+//! - [`tenant`]: who may have how much, and who may do what: weights, quotas, tokens. No I/O.
 //! - [`protocol`]: Celery's wire format; bytes to words and back. No I/O.
 //! - [`sandbox`]: compiles and runs WebAssembly; the only room that knows wasmtime.
 //! - [`plugin`]: which `.wasm` file answers which task name, kept up to date while files change.
 //! - [`canvas`]: what is sent once a task has ended: chains, groups, chords, links. No I/O.
 //! - [`store`]: what must outlive a process: queues, deliveries, results. The only room that knows Redis.
 //! - [`client`]: sends a task and awaits its result; asks workers and collects their replies.
+//! - [`api`]: the HTTP API: the same over HTTP, and looking after the installation.
 //! - [`worker`]: takes messages, runs tasks, records results; the life of a task is `worker/execute.rs`.
 //! - [`config`]: what was typed becomes checked options.
 //! - [`commands`]: one file per command line verb.
@@ -25,6 +26,7 @@
 //!   then the delivery goes back.
 //! - Every run gets a fresh instance; nothing of it survives.
 
+pub mod api;
 pub mod canvas;
 pub mod client;
 pub mod commands;

@@ -41,6 +41,20 @@ pub fn post_json(url: &str, body: &Value) -> Response {
     read(url, agent().post(url).send_json(body))
 }
 
+#[track_caller]
+pub fn get_with(url: &str, headers: &[(&str, &str)]) -> Response {
+    let request =
+        headers.iter().fold(agent().get(url), |request, (name, value)| request.header(*name, *value));
+    read(url, request.call())
+}
+
+#[track_caller]
+pub fn post_with(url: &str, headers: &[(&str, &str)], body: &Value) -> Response {
+    let request =
+        headers.iter().fold(agent().post(url), |request, (name, value)| request.header(*name, *value));
+    read(url, request.send_json(body))
+}
+
 pub fn delete(url: &str) {
     // What is to be deleted may be gone.
     let _ = agent().delete(url).call();

@@ -6,11 +6,12 @@ mod browser;
 mod celery;
 mod flower;
 mod host;
-mod http;
+pub mod http;
 mod machine;
 mod process;
 mod random;
 mod redis;
+mod server;
 mod task;
 
 use std::{
@@ -29,6 +30,7 @@ pub use self::{
     process::Process,
     random::Random,
     redis::TestRedis,
+    server::{Server, served},
     task::{Answer, Task},
 };
 

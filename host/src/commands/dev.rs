@@ -1,15 +1,26 @@
 //! `host dev`: a worker and the embedded store in one process, for writing plugins with nothing else installed.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use anyhow::Context;
 use clap::Args;
 
 use super::{
-    Exit, log, plugins, print,
+    Exit,
+    http::{Http, HttpArgs},
+    log, plugins, print,
     serve::{Serving, WorkerArgs},
 };
-use crate::{config::StoreArgs, plugin::Plugin};
+use crate::{
+    config::StoreArgs,
+    plugin::{Plugin, Registry},
+    store,
+};
 
 /// Run tasks on this machine with nothing installed: a worker with a store of its own, and a log of what it runs
 #[derive(Debug, Args)]
@@ -21,6 +32,13 @@ pub struct Dev {
     #[command(flatten)]
     store: StoreArgs,
 
+    /// Where to serve the HTTP API [default: 127.0.0.1:8000, if nobody else is there]
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
+
+    #[command(flatten)]
+    http_args: HttpArgs,
+
     #[command(flatten)]
     worker: WorkerArgs,
 }
@@ -28,6 +46,9 @@ pub struct Dev {
 /// Where messages and results are kept, below the folder it is started in.
 const FOLDER: &str = ".host";
 const BROKER: &str = "sqlite:.host/dev.sqlite";
+
+/// Where HTTP is served if nothing is said.
+const USUAL_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
 
 impl Dev {
     pub(super) fn execute(self) -> anyhow::Result<Exit> {
@@ -42,8 +63,27 @@ impl Dev {
             Ok(store.open(options).await?)
         };
         let ready = |serving: &Serving<'_>| self.print_how_to_call(serving, &store);
-        self.worker.serve(&voice, &self.plugins, open, |_| (), ready)?;
+        let http = |tasks, options| self.serve_http(&store, tasks, options);
+        self.worker.serve(&voice, &self.plugins, open, http, |_| (), ready)?;
         Ok(Exit::Success)
+    }
+
+    /// A place that was asked for must be free; the usual one need not be, so that several can work on one machine.
+    fn serve_http(
+        &self,
+        store: &StoreArgs,
+        tasks: Arc<Registry>,
+        options: store::Options,
+    ) -> anyhow::Result<Option<Http>> {
+        let start = |address| self.http_args.start(address, store, Some(tasks), options);
+        match self.http {
+            Some(address) => start(address).map(Some).context("cannot serve HTTP"),
+            None => Ok(start(USUAL_HTTP)
+                .inspect_err(|error| {
+                    tracing::warn!("HTTP is not served, name another address with --http: {error:#}")
+                })
+                .ok()),
+        }
     }
 
     fn print_how_to_call(&self, serving: &Serving<'_>, store: &StoreArgs) {
@@ -65,6 +105,9 @@ impl Dev {
         let broker = store.broker.as_deref().map_or(String::new(), |broker| format!(" --broker {broker}"));
         let call = serving.plugins().find_map(example).unwrap_or_else(|| "TASK ARGS...".to_owned());
         print::line(format!("  Call one from another terminal:\n\n    host call --wait{broker} {call}\n"));
+        if let Some(http) = &serving.http {
+            print::line(format!("  Or over HTTP: http://{}/openapi.json says how\n", http.address));
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod dev;
 mod events;
 mod exit;
 mod health;
+mod http;
 mod inspect;
 mod log;
 mod plugins;
@@ -22,11 +23,16 @@ mod queues;
 mod result;
 mod revoke;
 mod serve;
+mod server;
 mod status;
+mod tenant;
+mod token;
 mod top;
 mod worker;
 
 pub use exit::Exit;
+
+use crate::config;
 
 /// Runs WebAssembly plugins as Celery tasks: sandboxed, fast, and none lost.
 #[derive(Debug, Parser)]
@@ -40,6 +46,7 @@ pub struct Cli {
 enum Command {
     Dev(dev::Dev),
     Worker(worker::Worker),
+    Server(server::Server),
     Call(call::Call),
     Result(result::ResultOf),
     Plugins(plugins::Plugins),
@@ -53,6 +60,8 @@ enum Command {
     Control(control::Control),
     Events(events::Events),
     Top(top::Top),
+    Token(token::Tokens),
+    Tenant(tenant::Tenants),
 }
 
 impl Cli {
@@ -61,6 +70,7 @@ impl Cli {
         match self.command {
             Command::Dev(dev) => dev.execute(),
             Command::Worker(worker) => worker.execute(),
+            Command::Server(server) => server.execute(),
             Command::Call(call) => run(call.execute()),
             Command::Result(result) => run(result.execute()),
             Command::Plugins(plugins) => plugins.execute(),
@@ -74,6 +84,8 @@ impl Cli {
             Command::Control(control) => run(control.execute()),
             Command::Events(events) => run(events.execute()),
             Command::Top(top) => run(top.execute()),
+            Command::Token(token) => run(token.execute()),
+            Command::Tenant(tenant) => run(tenant.execute()),
         }
     }
 }
@@ -81,4 +93,11 @@ impl Cli {
 /// Runs a short command to its end.
 fn run(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+/// Who does something by a command, as it is noted: `alice@box`.
+fn actor() -> String {
+    let user = config::user().unwrap_or_else(|| "somebody".to_owned());
+    let host = hostname::get().unwrap_or_default();
+    format!("{user}@{}", host.to_string_lossy())
 }

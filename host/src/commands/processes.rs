@@ -34,7 +34,10 @@ pub(super) fn supervise(count: usize, hostname: &str, voice: &Voice) -> anyhow::
         let shutdown = Shutdown::default();
         let signalled = voice.clone();
         shutdown.on_signals(move |what| signalled.say(format!("worker: {what}")))?;
-        let keep = |number| keep(numbered(hostname, number), shutdown.clone(), voice.clone());
+        let keep = |number| {
+            let process = Numbered { hostname: numbered(hostname, number), is_first: number == 1 };
+            keep(process, shutdown.clone(), voice.clone())
+        };
         let processes = (1..=count).map(keep);
         let mut processes: JoinSet<_> = processes.collect();
         let mut first_failure = None;
@@ -58,10 +61,11 @@ pub(super) fn end_with(supervisor: i32) -> anyhow::Result<()> {
 }
 
 /// Keeps a process running until it ends by itself or a shutdown is requested.
-async fn keep(hostname: String, shutdown: Shutdown, voice: Voice) -> anyhow::Result<()> {
+async fn keep(numbered: Numbered, shutdown: Shutdown, voice: Voice) -> anyhow::Result<()> {
+    let hostname = &numbered.hostname;
     loop {
         let begin = Instant::now();
-        let mut process = start(&hostname).context("cannot start a process of the worker")?;
+        let mut process = start(&numbered).context("cannot start a process of the worker")?;
         let status = ended(&mut process, &shutdown).await?;
         let was_short = begin.elapsed() < SHORTEST_LIFE;
         match status.code() {
@@ -79,11 +83,21 @@ async fn keep(hostname: String, shutdown: Shutdown, voice: Voice) -> anyhow::Res
     }
 }
 
+/// One of the processes.
+struct Numbered {
+    hostname: String,
+    /// Whether it is the first, the one that serves HTTP if any does: an address is given once.
+    is_first: bool,
+}
+
 /// What was typed, for one process. In a group of its own, so that an interrupt from the terminal comes by way of this process,
 /// and once.
-fn start(hostname: &str) -> anyhow::Result<Child> {
+fn start(numbered: &Numbered) -> anyhow::Result<Child> {
     let mut command = Command::new(env::current_exe()?);
-    command.args(env::args_os().skip(1)).args(["--processes", "1", "--hostname", hostname]);
+    command.args(env::args_os().skip(1)).args(["--processes", "1", "--hostname", &numbered.hostname]);
+    if !numbered.is_first {
+        command.arg("--without-http");
+    }
     command.args(["--supervisor", &std::process::id().to_string()]).process_group(0);
     Ok(command.spawn()?)
 }

@@ -12,10 +12,10 @@ use anyhow::Context;
 use clap::Args;
 use tokio::runtime;
 
-use super::log::Voice;
+use super::{http::Http, log::Voice};
 use crate::{
     config,
-    plugin::{self, Change, Folder, Plugin},
+    plugin::{self, Change, Folder, Plugin, Registry},
     protocol::message::MessageLimits,
     sandbox::{self, Sandbox},
     store::{self, Store},
@@ -120,16 +120,19 @@ pub(super) struct Serving<'a> {
     pub cores: usize,
     /// What became of each file of the plugin folder.
     pub loaded: Vec<Change>,
+    /// The HTTP API, if it is served here. It ends with this.
+    pub http: Option<Http>,
 }
 
 impl WorkerArgs {
     /// Builds a worker with the plugins of this folder and the store that `open` opens, and runs it until it is told to
-    /// end. `introduce` is called when all parts are ready, `on_ready` when it takes messages.
+    /// end. `http` serves the HTTP API, if it is to be served here. `introduce` is called when all parts are ready, `on_ready` when it takes messages.
     pub fn serve(
         &self,
         voice: &Voice,
         plugins: &Path,
         open: impl AsyncFnOnce(store::Options) -> anyhow::Result<Store>,
+        http: impl FnOnce(Arc<Registry>, store::Options) -> anyhow::Result<Option<Http>>,
         introduce: impl FnOnce(&Serving<'_>),
         on_ready: impl FnOnce(&Serving<'_>),
     ) -> anyhow::Result<()> {
@@ -154,7 +157,8 @@ impl WorkerArgs {
 
         control.block_on(async {
             let store = open(self.store_options()).await.context("cannot start")?;
-            let serving = Serving { args: self, node, store, cores, loaded };
+            let http = http(registry.clone(), self.store_options())?;
+            let serving = Serving { args: self, node, store, cores, loaded, http };
             introduce(&serving);
             if !Sandbox::pagemap_scan_available() {
                 tracing::warn!(
@@ -283,7 +287,7 @@ fn skipped(change: &Change) -> Vec<String> {
 }
 
 /// Says in the log what became of a file.
-fn report(change: Change) {
+pub(super) fn report(change: Change) {
     for line in skipped(&change) {
         tracing::warn!("skipped {line}");
     }

@@ -1,11 +1,14 @@
 //! `host worker`: takes tasks from the queues and runs them.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
+use anyhow::Context;
 use clap::Args;
 
 use super::{
-    Exit, log, plugins, print, processes,
+    Exit,
+    http::HttpArgs,
+    log, plugins, print, processes,
     serve::{Serving, WorkerArgs},
 };
 use crate::{
@@ -36,6 +39,17 @@ pub struct Worker {
     #[arg(long, hide = true)]
     supervisor: Option<i32>,
 
+    /// Serve the HTTP API at this address too, such as 127.0.0.1:8000; of several processes the first does
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
+
+    /// Serve no HTTP all the same: another process of this worker does
+    #[arg(long, hide = true)]
+    without_http: bool,
+
+    #[command(flatten)]
+    http_args: HttpArgs,
+
     #[command(flatten)]
     worker: WorkerArgs,
 }
@@ -58,7 +72,14 @@ impl Worker {
         let open = async |options| Ok(self.store.open(options).await?);
         let introduce = |serving: &Serving<'_>| self.print_banner(serving);
         let ready = |serving: &Serving<'_>| voice.say(format!("{} ready.", serving.node));
-        self.worker.serve(&voice, &self.plugins, open, introduce, ready)?;
+        let http = |tasks, options| {
+            let address = self.http.filter(|_| !self.without_http);
+            let start = |address| self.http_args.start(address, &self.store, Some(tasks), options);
+            let http = address.map(start).transpose().context("cannot serve HTTP")?;
+            http.iter().for_each(|http| voice.say(format!("serving http://{}", http.address)));
+            Ok(http)
+        };
+        self.worker.serve(&voice, &self.plugins, open, http, introduce, ready)?;
         Ok(Exit::Success)
     }
 

@@ -5,7 +5,8 @@
 //! - `events`: telling those who watch. `control`: what it is asked and told from outside, and `pool`, `autoscale`, `queues`
 //!   and `time_limits`, which that can change. `tenants`: whose tasks it runs. `tally`, `machine`: numbers for those who ask.
 //! - `running`: what runs now, and stopping it. `revoked`: what must not run. `last_try`: what runs for the last time.
-//! - `parking`: messages that wait for a plugin. `rate_limit`: messages that wait for their turn. `clock`: the store's time.
+//! - `paused`: queues that nothing is taken from. `parking`: messages that wait for a plugin. `rate_limit`: messages that wait for
+//!   their turn. `clock`: the store's time.
 //! - `settle`: commits results and acknowledgements, many in one round trip.
 //! - `lease`: tells the other workers that this one lives, and restores what dead ones held.
 //! - `shutdown`: warm and cold.
@@ -46,6 +47,7 @@ mod lease;
 mod machine;
 mod outage;
 mod parking;
+mod paused;
 mod pool;
 mod queues;
 mod rate_limit;
@@ -273,10 +275,20 @@ impl Worker {
         commits: Commits,
         guests: &Handle,
         greeted: oneshot::Sender<()>,
-    ) -> [JoinHandle<()>; 10] {
+    ) -> [JoinHandle<()>; 11] {
         let commits = commits.run(self.store.broker.clone(), self.shutdown.clone(), guests.clone());
-        let [beating, restoring, revoking, releasing, finishing, limiting, scaling, serving, answering] =
-            std::array::from_fn(|_| self.clone());
+        let [
+            beating,
+            restoring,
+            revoking,
+            releasing,
+            finishing,
+            limiting,
+            scaling,
+            serving,
+            pausing,
+            answering,
+        ] = std::array::from_fn(|_| self.clone());
         [
             tokio::spawn(essential(commits)),
             tokio::spawn(essential(async move { lease::beat(&beating).await })),
@@ -287,6 +299,7 @@ impl Worker {
             tokio::spawn(essential(async move { rate_limit::release(&limiting).await })),
             tokio::spawn(essential(async move { autoscale::scale(&scaling).await })),
             tokio::spawn(essential(async move { tenants::follow(&serving).await })),
+            tokio::spawn(essential(async move { paused::follow(&pausing).await })),
             tokio::spawn(essential(control::serve(answering, greeted))),
         ]
     }

@@ -1,6 +1,9 @@
 //! The queues that the worker takes from, which can change while it works: of each tenant that it serves those of the same names.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
@@ -21,17 +24,19 @@ struct Wanted {
     names: Vec<QueueName>,
     /// A tenant's queues that are not taken from although they have one of the names.
     not: Vec<QueueName>,
+    /// Those that are paused, whoever takes from them.
+    paused: HashSet<QueueName>,
 }
 
 impl Queues {
     /// The queues of these names, of these tenants.
     pub fn new(names: Vec<QueueName>, tenants: Vec<Tenant>) -> Self {
-        let wanted = Wanted { tenants, names, not: Vec::new() };
-        let queues = ArcSwap::from_pointee(wanted.queues());
+        let wanted = Wanted { tenants, names, not: Vec::new(), paused: HashSet::new() };
+        let queues = ArcSwap::from_pointee(wanted.open());
         Self { wanted: Mutex::new(wanted), queues, changed: Notify::new() }
     }
 
-    /// The queues now.
+    /// The queues now, without those that are paused.
     pub fn now(&self) -> Arc<Vec<QueueName>> {
         self.queues.load_full()
     }
@@ -61,6 +66,11 @@ impl Queues {
         });
     }
 
+    /// Takes from exactly these no more, for as long as they are paused.
+    pub fn pause(&self, paused: HashSet<QueueName>) {
+        self.change(|wanted| wanted.paused = paused);
+    }
+
     /// Waits until the queues may have changed. For one caller.
     pub async fn changed(&self) {
         self.changed.notified().await;
@@ -69,12 +79,18 @@ impl Queues {
     fn change(&self, change: impl FnOnce(&mut Wanted)) {
         let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut wanted);
-        self.queues.store(Arc::new(wanted.queues()));
+        self.queues.store(Arc::new(wanted.open()));
         self.changed.notify_one();
     }
 }
 
 impl Wanted {
+    fn open(&self) -> Vec<QueueName> {
+        let mut queues = self.queues();
+        queues.retain(|queue| !self.paused.contains(queue));
+        queues
+    }
+
     fn queues(&self) -> Vec<QueueName> {
         let mut queues = Vec::new();
         for name in &self.names {
@@ -126,5 +142,16 @@ mod tests {
         assert_eq!(now(&queues), ["celery", "acme/celery", "other/mail"]);
         queues.remove(&queue("other/mail"));
         assert_eq!(now(&queues), ["celery", "acme/celery"]);
+    }
+
+    #[test]
+    fn nothing_is_taken_from_a_paused_queue_until_it_is_resumed() {
+        let queues = Queues::new(vec![queue("celery"), queue("mail")], vec![Tenant::DEFAULT]);
+        queues.pause(HashSet::from([queue("celery"), queue("other")]));
+        queues.add(&queue("celery"));
+        queues.add(&queue("other"));
+        assert_eq!(now(&queues), ["mail"]);
+        queues.pause(HashSet::new());
+        assert_eq!(now(&queues), ["celery", "mail", "other"]);
     }
 }
