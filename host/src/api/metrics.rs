@@ -1,6 +1,9 @@
 //! Numbers of the whole installation, as Prometheus reads them.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -14,10 +17,19 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use serde_json::Value;
+
 use super::{App, problem::Problem};
-use crate::{store::Table, task::QueueName};
+use crate::{
+    client::{Patience, Question},
+    store::Table,
+    task::QueueName,
+};
 
 type Labels = Vec<(String, String)>;
+
+/// How long workers have to tell what they have done.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The most queues that are told of one by one: each is a line for good in whoever reads this.
 const MOST_QUEUES: usize = 1_000;
@@ -88,11 +100,51 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
         "Tasks that a worker has run",
         of_worker(|report| report.processed),
     );
+    add_totals(&app, &mut registry).await?;
     let mut text = String::new();
     encode(&mut text, &registry)
         .map_err(|_| Problem::of_status(axum::http::StatusCode::INTERNAL_SERVER_ERROR))?;
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+/// What the workers have done since they started, as each tells when it is asked: the sum of the receipts of what it ran.
+async fn add_totals(app: &App, registry: &mut Registry) -> Result<(), Problem> {
+    let patience = Patience { time: PATIENCE, most: None, all_who_hear: true };
+    let replies = app.control.ask(Question::new("stats"), patience).await?;
+    let counters = |registry: &mut Registry, name: &str, help: &str| {
+        let family = Family::<Labels, Counter<f64, AtomicU64>>::default();
+        registry.register(name, help, family.clone());
+        family
+    };
+    let runs = counters(registry, "worker_runs", "Runs that a worker has brought to their end");
+    let tasks = counters(registry, "worker_tasks", "Tasks of a worker by how they ended");
+    let seconds = counters(
+        registry,
+        "worker_seconds",
+        "How long the runs of a worker took, computed, and had waited before",
+    );
+    let memory = Family::<Labels, Gauge>::default();
+    registry.register("worker_peak_memory_bytes", "The most memory of one run of a worker", memory.clone());
+    for (worker, reply) in &replies {
+        // Python workers tell nothing of the kind.
+        let Some(totals) = reply["host"].as_object() else { continue };
+        let number =
+            |key: &str| totals.get(key).and_then(Value::as_f64).filter(|value| *value >= 0.0).unwrap_or(0.0);
+        let of = |more: &[(&str, &str)]| -> Labels {
+            let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            std::iter::once(("worker".to_owned(), worker.clone())).chain(more).collect()
+        };
+        runs.get_or_create(&of(&[])).inc_by(number("runs"));
+        for outcome in ["succeeded", "failed", "retried", "revoked"] {
+            tasks.get_or_create(&of(&[("outcome", outcome)])).inc_by(number(outcome));
+        }
+        for (kind, key) in [("run", "runtime"), ("cpu", "cputime"), ("waited", "waited")] {
+            seconds.get_or_create(&of(&[("kind", kind)])).inc_by(number(key));
+        }
+        memory.get_or_create(&of(&[])).set(number("memory") as i64);
+    }
+    Ok(())
 }
 
 fn of_queue(queue: &QueueName) -> Labels {

@@ -23,6 +23,7 @@ mod health;
 mod input;
 mod metrics;
 mod page;
+mod parked;
 mod problem;
 mod queues;
 mod quotas;
@@ -50,7 +51,7 @@ use self::{
     quotas::Quotas,
 };
 use crate::{
-    client::Client,
+    client::{Client, Control},
     plugin::Registry,
     store::{Store, StoreError},
 };
@@ -79,6 +80,7 @@ pub struct Api {
 struct App {
     store: Store,
     client: Client,
+    control: Control,
     /// The tasks whose signatures are known.
     tasks: Option<Arc<Registry>>,
     options: Options,
@@ -108,6 +110,7 @@ impl Api {
         let requests = Requests::default();
         let app = App {
             client: Client::new(store.clone()),
+            control: Control::new(store.clone()),
             quotas: Quotas::new(store.records.clone(), store.broker.clone()),
             requests: requests.clone(),
             store,
@@ -150,7 +153,7 @@ fn router() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(document::Beginning::openapi())
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
-        .routes(routes!(tasks::submit::submit))
+        .routes(routes!(tasks::submit::submit, tasks::list::list))
         .routes(routes!(tasks::batch::submit_batch))
         .routes(routes!(tasks::status::status))
         .routes(routes!(tasks::events::events))
@@ -162,6 +165,8 @@ fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(dead_letters::list_dead_letters))
         .routes(routes!(dead_letters::show_dead_letter, dead_letters::drop_dead_letter))
         .routes(routes!(dead_letters::replay_dead_letter))
+        .routes(routes!(parked::list_parked))
+        .routes(routes!(parked::release_parked))
         .routes(routes!(workers::list_workers))
         .routes(routes!(audit::list_audit))
         .routes(routes!(metrics::metrics))

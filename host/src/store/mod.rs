@@ -246,6 +246,15 @@ pub trait Backend: Send + Sync + 'static {
     /// The stored JSON text, if there is one.
     async fn get(&self, tenant: &Tenant, id: &TaskId) -> Result<Option<String>, StoreError>;
 
+    /// Of a tenant's tasks those that have a result, in no order, about `most` of them, beginning where an answer before has said; and
+    /// where to go on. There may be fewer, even none, and more to come; one may come twice.
+    async fn results(
+        &self,
+        tenant: &Tenant,
+        from: Option<&str>,
+        most: usize,
+    ) -> Result<(Vec<TaskId>, Option<String>), StoreError>;
+
     /// Waits for the next announcement for the tenant's `id` whose text `is_final` accepts, looking first at what is
     /// stored already. No polling.
     async fn wait(

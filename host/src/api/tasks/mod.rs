@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod events;
+pub mod list;
 mod once;
 pub mod revoke;
 pub mod status;

@@ -212,3 +212,52 @@ async fn a_revoked_task_is_known_to_all() {
     let (revoked, _) = server.store.revocations.revoked_since(0).await.unwrap();
     assert!(revoked.len() == 1 && revoked[0].terminate, "{revoked:?}");
 }
+
+#[tokio::test]
+async fn tasks_are_listed_by_where_they_are() {
+    let server = Server::start().await;
+    for (task, queue) in [("a", "celery"), ("b", "mail"), ("a", "mail")] {
+        server.post("/v1/tasks", json!({"task": task, "queue": queue, "args": [1]})).await;
+    }
+    server.post("/v1/tasks?tenant=acme", json!({"task": "a"})).await;
+    let names = async |path: &str| -> Vec<String> {
+        let list = server.get(path).await.json();
+        let shown = |task: &Value| {
+            format!(
+                "{}:{}:{}",
+                task["task"].as_str().unwrap_or("?"),
+                task["queue"].as_str().unwrap_or("-"),
+                task["state"].as_str().unwrap()
+            )
+        };
+        let mut names: Vec<_> =
+            list["tasks"].as_array().unwrap_or_else(|| panic!("{list}")).iter().map(shown).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(
+        names("/v1/tasks?stage=waiting").await,
+        ["a:celery:PENDING", "a:mail:PENDING", "b:mail:PENDING"]
+    );
+    assert_eq!(names("/v1/tasks?stage=waiting&task=b").await, ["b:mail:PENDING"]);
+    assert_eq!(names("/v1/tasks?stage=waiting&tenant=acme").await, ["a:celery:PENDING"]);
+    assert!(
+        names("/v1/tasks?stage=delayed").await.is_empty()
+            && names("/v1/tasks?stage=running").await.is_empty()
+    );
+    for state in [State::Success, State::Failure, State::Success] {
+        store(&server, &TaskId::random(), state, "1").await;
+    }
+    assert_eq!(names("/v1/tasks").await, ["?:-:FAILURE", "?:-:SUCCESS", "?:-:SUCCESS"]);
+    assert_eq!(names("/v1/tasks?state=FAILURE").await, ["?:-:FAILURE"]);
+    assert!(names("/v1/tasks?tenant=acme").await.is_empty());
+    let first = server.get("/v1/tasks?limit=2").await.json();
+    assert_eq!(first["tasks"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        names(&format!("/v1/tasks?limit=2&cursor={}", first["next"].as_str().unwrap())).await.len(),
+        1
+    );
+    for bad in ["stage=gone", "limit=0", "cursor=x", "cursor=-1", "nonsense=1"] {
+        assert!([400, 422].contains(&server.get(&format!("/v1/tasks?{bad}")).await.problem().0), "{bad}");
+    }
+}

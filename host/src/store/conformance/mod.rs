@@ -97,6 +97,7 @@ macro_rules! conformance {
             a_wait_hears_of_what_is_stored_later,
             many_waits_for_one_task_all_end,
             an_abandoned_wait_does_not_deafen_the_next,
+            the_results_of_one_tenant_are_listed_in_pages,
             messages_of_the_dead_are_restored_in_order_and_marked,
             messages_of_the_living_are_not_restored,
             two_that_restore_at_once_restore_each_message_once,

@@ -116,3 +116,30 @@ pub async fn an_abandoned_wait_does_not_deafen_the_next<E: Engine>() {
         assert_eq!(text.unwrap(), success.meta);
     }
 }
+
+pub async fn the_results_of_one_tenant_are_listed_in_pages<E: Engine>() {
+    let (engine, acme) = (E::start().await, Tenant::new("acme").unwrap());
+    let store = engine.connect().await;
+    let mut stored = std::collections::BTreeMap::<Tenant, std::collections::BTreeSet<TaskId>>::new();
+    for number in 0..60 {
+        let tenant = if number % 3 == 0 { acme.clone() } else { Tenant::DEFAULT };
+        let id = TaskId::new(&format!("acme/_celery-task-meta-{number}")).unwrap();
+        store.store(&tenant, &result(&id, State::Success, "x")).await.unwrap();
+        stored.entry(tenant).or_default().insert(id);
+    }
+    for (tenant, expected) in stored {
+        let (mut found, mut next, mut pages) = (std::collections::BTreeSet::new(), None::<String>, 0);
+        loop {
+            let (ids, more) = store.results(&tenant, next.as_deref(), 7).await.unwrap();
+            found.extend(ids);
+            pages += 1;
+            assert!(pages < 1_000, "it comes to an end");
+            next = more;
+            if next.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, expected, "of {tenant}");
+    }
+    assert_eq!(store.results(&Tenant::new("other").unwrap(), None, 7).await.unwrap().0, []);
+}

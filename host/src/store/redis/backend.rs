@@ -15,6 +15,11 @@ use crate::{
     task::{TaskId, Tenant},
 };
 
+/// How many keys one look for results passes by, and how many looks one answer takes at most: it bounds how long others wait for
+/// Redis, and how long the caller does.
+const LOOK: usize = 100;
+const MOST_LOOKS: usize = 100;
+
 /// A wait looks again after this much silence: it finds out whether the connection still works.
 const LONGEST_SILENCE: Duration = Duration::from_secs(15);
 
@@ -31,6 +36,28 @@ impl Backend for Redis {
 
     async fn get(&self, tenant: &Tenant, id: &TaskId) -> Result<Option<String>, StoreError> {
         self.results.ask(redis::cmd("GET").arg(keys::result(tenant, id))).await
+    }
+
+    async fn results(
+        &self,
+        tenant: &Tenant,
+        from: Option<&str>,
+        most: usize,
+    ) -> Result<(Vec<TaskId>, Option<String>), StoreError> {
+        let prefix = keys::results(tenant);
+        let (mut cursor, mut ids) = (from.unwrap_or("0").to_owned(), Vec::new());
+        for _ in 0..MOST_LOOKS {
+            // There is nothing in a tenant's name that means more than itself in a pattern.
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(&cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(LOOK);
+            let (next, keys): (String, Vec<String>) = self.results.ask(&scan).await?;
+            ids.extend(keys.iter().filter_map(|key| TaskId::new(key.strip_prefix(&prefix)?).ok()));
+            cursor = next;
+            if ids.len() >= most || cursor == "0" {
+                break;
+            }
+        }
+        Ok((ids, (cursor != "0").then_some(cursor)))
     }
 
     async fn wait(

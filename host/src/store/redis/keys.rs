@@ -205,6 +205,14 @@ pub fn result(tenant: &Tenant, id: &TaskId) -> String {
     }
 }
 
+/// What the keys of all results of a tenant begin with, and no others do.
+pub fn results(tenant: &Tenant) -> String {
+    match tenant.name() {
+        None => "celery-task-meta-".to_owned(),
+        Some(tenant) => format!("{tenant}/_celery-task-meta-"),
+    }
+}
+
 /// What is known of a tenant's group; with endings, of its chord (celery-protocol.md, 4.4).
 pub fn group(tenant: &Tenant, id: &TaskId) -> String {
     match tenant.name() {

@@ -7,9 +7,15 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Sqlite, clock, expires};
 use crate::{
-    store::{Backend, StoreError, StoredResult, scope::scoped},
+    store::{
+        Backend, StoreError, StoredResult,
+        scope::{scoped, unscoped},
+    },
     task::{State, TaskId, Tenant},
 };
+
+/// How many results one look passes by at most.
+const LONGEST_LOOK: i64 = 10_000;
 
 /// The first and the longest pause between attempts to read a file that cannot be read at the moment.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -30,6 +36,32 @@ impl Backend for Sqlite {
                 .optional()
         };
         self.reads.run(get).await
+    }
+
+    async fn results(
+        &self,
+        tenant: &Tenant,
+        from: Option<&str>,
+        most: usize,
+    ) -> Result<(Vec<TaskId>, Option<String>), StoreError> {
+        let (tenant, from) = (tenant.clone(), from.and_then(|from| from.parse().ok()).unwrap_or(i64::MAX));
+        let look = move |connection: &Connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT seq, task_id FROM results WHERE seq < ?1 AND ifnull(expires > ?2, true) ORDER BY seq DESC LIMIT ?3",
+            )?;
+            let mut rows = statement.query(params![from, clock::now(), LONGEST_LOOK])?;
+            let (mut ids, mut looked, mut last) = (Vec::new(), 0, from);
+            while ids.len() < most {
+                let Some(row) = rows.next()? else { break };
+                (looked, last) = (looked + 1, row.get(0)?);
+                let scoped: String = row.get(1)?;
+                let own = unscoped(&scoped).filter(|(owner, _)| *owner == tenant);
+                ids.extend(own.and_then(|(_, id)| TaskId::new(id).ok()));
+            }
+            let is_all = ids.len() < most && looked < LONGEST_LOOK;
+            Ok((ids, (!is_all).then(|| last.to_string())))
+        };
+        self.reads.run(look).await
     }
 
     /// Of states that follow each other at once only the last may be seen.
