@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Quotas, UploadKey};
-use crate::task::{QueueName, Tenant};
+use crate::task::{Grants, QueueName, Tenant};
 
 /// The way records are written that this host knows.
 const VERSION: u64 = 1;
@@ -45,6 +45,8 @@ pub struct TenantRecord {
     pub queues: Option<Vec<QueueName>>,
     /// How much it may have.
     pub quotas: Quotas,
+    /// What its plugins may be granted at most.
+    pub grants: Grants,
     /// When there are any, what it uploads must be signed with one of them.
     pub upload_keys: Vec<UploadKey>,
 }
@@ -91,7 +93,14 @@ impl TenantRecord {
     /// What holds for a tenant for which nothing is set.
     pub fn unset(tenant: &Tenant) -> Self {
         let quotas = if tenant.is_default() { Quotas::UNLIMITED } else { Quotas::default() };
-        Self { version: VERSION, weight: Weight(1), queues: None, quotas, upload_keys: Vec::new() }
+        Self {
+            version: VERSION,
+            weight: Weight(1),
+            queues: None,
+            quotas,
+            grants: Grants::default(),
+            upload_keys: Vec::new(),
+        }
     }
 
     /// Under which name a tenant's record is kept; that of the default tenant is under `-`, which is nobody's name.
