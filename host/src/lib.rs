@@ -11,6 +11,7 @@
 //! - [`canvas`]: what is sent once a task has ended: chains, groups, chords, links. No I/O.
 //! - [`store`]: what must outlive a process: queues, deliveries, results. The only room that knows Redis.
 //! - [`client`]: sends a task and awaits its result; asks workers and collects their replies.
+//! - [`uploads`]: plugins that are uploaded while workers run: their versions, and which of them is run.
 //! - [`api`]: the HTTP API: the same over HTTP, and looking after the installation.
 //! - [`worker`]: takes messages, runs tasks, records results; the life of a task is `worker/execute.rs`.
 //! - [`config`]: what was typed becomes checked options.
@@ -38,6 +39,7 @@ pub mod sandbox;
 pub mod store;
 pub mod task;
 pub mod tenant;
+pub mod uploads;
 pub mod worker;
 
 #[cfg(test)]

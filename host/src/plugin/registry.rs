@@ -164,6 +164,32 @@ impl Plugin {
         Ok(Self { tenant, name, file, program, grants: Arc::new(grants), options, unknown })
     }
 
+    /// Compiles the bytes of a `.wasm` file that a tenant has uploaded as `name`, with the manifest beside it. Takes as long as compiling
+    /// takes: not for an async thread.
+    pub fn uploaded(
+        sandbox: &Sandbox,
+        tenant: Tenant,
+        name: &str,
+        wasm: &[u8],
+        beside: Option<&str>,
+    ) -> Result<Self, PluginError> {
+        Self::of(sandbox, tenant, name.to_owned(), format!("{name}.wasm"), wasm, beside)
+    }
+
+    /// The name of a plugin that somebody calls `name`, as that of a file `name.wasm` would be.
+    pub fn named(name: &str) -> Option<String> {
+        plugin_name(&format!("{name}.wasm"))
+    }
+
+    /// The plugin's tasks as its tenant calls them: `app.divide(x: f64, y: f64) -> f64`.
+    pub fn signatures(&self) -> impl Iterator<Item = String> {
+        self.task_names().zip(self.program.functions()).map(|(task, function)| {
+            let signature = function.signature().to_string();
+            let parameters = signature.strip_prefix(function.name()).unwrap_or(&signature);
+            format!("{task}{parameters}")
+        })
+    }
+
     /// What in the file or its manifest is no task, with the reason.
     pub fn skipped(&self) -> impl Iterator<Item = &Skipped> {
         self.program.skipped().iter().chain(&self.unknown)
