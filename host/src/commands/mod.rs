@@ -15,6 +15,7 @@ mod health;
 mod http;
 mod inspect;
 mod log;
+mod plugin;
 mod plugins;
 mod print;
 mod processes;
@@ -49,6 +50,7 @@ enum Command {
     Server(server::Server),
     Call(call::Call),
     Result(result::ResultOf),
+    Plugin(plugin::Plugin),
     Plugins(plugins::Plugins),
     Queues(queues::Queues),
     Purge(purge::Purge),
@@ -73,6 +75,7 @@ impl Cli {
             Command::Server(server) => server.execute(),
             Command::Call(call) => run(call.execute()),
             Command::Result(result) => run(result.execute()),
+            Command::Plugin(plugin) => run(plugin.execute()),
             Command::Plugins(plugins) => plugins.execute(),
             Command::Queues(queues) => run(queues.execute()),
             Command::Purge(purge) => run(purge.execute()),

@@ -68,11 +68,7 @@ impl Plugins {
 
 /// The plugin's tasks as they are called: `app.divide(x: f64, y: f64) -> f64`.
 pub(super) fn signatures(plugin: &Plugin) -> impl Iterator<Item = String> {
-    plugin.task_names().zip(plugin.program.functions()).map(|(task, function)| {
-        let signature = function.signature().to_string();
-        let parameters = signature.strip_prefix(function.name()).unwrap_or(&signature);
-        format!("{}{parameters}", plugin.tenant.shown(task.as_str()))
-    })
+    plugin.signatures().map(|signature| plugin.tenant.shown(&signature).into_owned())
 }
 
 fn describe(plugin: &Plugin) {

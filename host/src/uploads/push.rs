@@ -90,9 +90,9 @@ impl Uploads {
         let of = (&tenant, &*name, &*code, manifest.as_deref());
         let key = signature::check(&record.upload_keys, signature.as_deref(), of)?;
 
-        let (sandbox, called, bytes, beside) =
-            (sandbox.clone(), name.clone(), wasm.clone(), manifest.clone());
-        let load = move || Plugin::uploaded(&sandbox, &called, &bytes, beside.as_deref());
+        let (sandbox, owner, called) = (sandbox.clone(), tenant.clone(), name.clone());
+        let (bytes, beside) = (wasm.clone(), manifest.clone());
+        let load = move || Plugin::uploaded(&sandbox, owner, &called, &bytes, beside.as_deref());
         let loaded = tokio::task::spawn_blocking(load).await.unwrap_or_else(|panic| {
             let reason = panic.to_string();
             Err(PluginError::Load(LoadError::Panic { file: format!("{name}.wasm"), reason }))
