@@ -18,9 +18,11 @@ use crate::{
 pub(super) struct Accesses {
     entries: Arc<dyn KeyValue>,
     refusals: Refusals,
-    /// By the plugins' addresses, which nothing else gets as long as somebody remembers the plugin.
-    made: RwLock<HashMap<usize, (Weak<Plugin>, Arc<Access>)>>,
+    made: RwLock<Made>,
 }
+
+/// By the plugins' addresses, which nothing else gets as long as somebody remembers the plugin.
+type Made = HashMap<usize, (Weak<Plugin>, Arc<Access>)>;
 
 impl Accesses {
     pub fn new(entries: Arc<dyn KeyValue>) -> Self {

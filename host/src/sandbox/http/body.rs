@@ -23,7 +23,7 @@ pub(super) struct Received {
 }
 
 impl Received {
-    pub fn new(incoming: Incoming, patience: Duration, meter: Meter) -> UnsyncBoxBody<Bytes, Error> {
+    pub fn boxed(incoming: Incoming, patience: Duration, meter: Meter) -> UnsyncBoxBody<Bytes, Error> {
         UnsyncBoxBody::new(Self { incoming, patience, until: Box::pin(sleep(patience)), meter })
     }
 }

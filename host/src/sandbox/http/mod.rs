@@ -221,7 +221,7 @@ impl Door {
             let _ = connection.await;
             Ok(())
         };
-        Ok((response.map(|body| Received::new(body, between, over)), Box::new(rest)))
+        Ok((response.map(|body| Received::boxed(body, between, over)), Box::new(rest)))
     }
 }
 
