@@ -20,6 +20,7 @@
 //! - [`receipts`]: a result says what its run took, and the worker adds it up.
 //! - [`retries`]: tasks that fail for now, and how often they may.
 //! - [`processes`]: a worker of several processes, which live and end together.
+//! - [`tenants`]: what is one tenant's is no other's, with Redis users and Celery clients of their own.
 //! - [`shutdown`]: what a worker does with its tasks when it is asked to end.
 //! - [`sending`]: tasks that send others, or hand their place to another.
 //! - [`revoking`]: revoked tasks do not run, whoever was there to hear of it.
@@ -101,6 +102,8 @@ mod shutdown;
 #[cfg(test)]
 #[expect(dead_code, reason = "the fault suite uses the rest")]
 mod support;
+#[cfg(test)]
+mod tenants;
 #[cfg(test)]
 mod workflows;
 

@@ -136,9 +136,10 @@ fn command(redis: &str) -> Command {
     command
 }
 
-/// Written beside and moved into place, so that no half of it is ever seen.
+/// Written beside and moved into place, so that no half of it is ever seen. `acme/app` is a tenant's.
 fn put(folder: &Path, name: &str, wasm: &[u8]) {
-    let unfinished = folder.join(format!(".{name}.unfinished"));
+    let unfinished = folder.join(format!("{name}.unfinished"));
+    fs::create_dir_all(unfinished.parent().expect("it is in the folder")).expect("the folder takes folders");
     fs::write(&unfinished, wasm).expect("the folder takes files");
     fs::rename(unfinished, file(folder, name)).expect("the folder takes files");
 }

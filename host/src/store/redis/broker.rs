@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use super::{
     Redis,
     ending::{Ending, Then, With, add_sends},
-    keys, record, script, tag,
+    keys, record, script,
+    settle::refusal,
+    tag,
     tag::OwnTag,
     taken::Answer,
 };
@@ -183,7 +185,8 @@ impl Broker for Redis {
 
     async fn length(&self, queue: &QueueName) -> Result<u64, StoreError> {
         let lengths = keys::lists(queue).map(|list| redis::cmd("LLEN").arg(list).to_owned());
-        Ok(self.commands.ask_all::<u64>(lengths.to_vec()).await?.into_iter().sum())
+        // A key that is no list, as a tenant may make of its own, holds no messages.
+        Ok(self.commands.ask_each::<u64>(lengths.to_vec()).await?.into_iter().flatten().sum())
     }
 
     async fn queues(&self) -> Result<Vec<QueueName>, StoreError> {
@@ -196,9 +199,12 @@ impl Broker for Redis {
             let owner = |key: &Vec<u8>| keys::bindings_of(std::str::from_utf8(key).ok()?);
             let owned: Vec<_> = found.iter().filter_map(|key| Some((key, owner(key)?))).collect();
             let members = owned.iter().map(|(key, _)| redis::cmd("SMEMBERS").arg(*key).to_owned()).collect();
-            let members: Vec<Vec<Vec<u8>>> = self.commands.ask_all(members).await?;
-            for ((_, tenant), members) in owned.iter().zip(&members) {
-                queues.extend(members.iter().filter_map(|member| queue_of_tasks(tenant, member)));
+            let members = self.commands.ask_each::<Vec<Vec<u8>>>(members).await?;
+            for ((_, tenant), members) in owned.iter().zip(members) {
+                // What a tenant has made of its own key hides nobody else's.
+                queues.extend(
+                    members.unwrap_or_default().iter().filter_map(|member| queue_of_tasks(tenant, member)),
+                );
             }
             cursor = next;
             if cursor == 0 {
@@ -279,8 +285,15 @@ impl Redis {
         if new.is_empty() {
             return;
         }
-        match self.commands.ask_all::<redis::Value>(new.iter().map(|queue| bind(queue)).collect()).await {
-            Ok(_) => bound.extend(new.into_iter().cloned()),
+        // What will never be a binding, because a tenant has made another key of it, need not be tried again.
+        let is_done = |answer: &Result<redis::Value, StoreError>| {
+            answer.as_ref().err().is_none_or(|error| refusal(error).contains("WRONGTYPE"))
+        };
+        match self.commands.ask_each(new.iter().map(|queue| bind(queue)).collect()).await {
+            Ok(answers) => {
+                let done = new.into_iter().zip(&answers).filter(|(_, answer)| is_done(answer));
+                bound.extend(done.map(|(queue, _)| queue.clone()));
+            }
             Err(error) => tracing::debug!(%error, "could not bind queues"),
         }
     }

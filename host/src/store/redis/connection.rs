@@ -110,6 +110,11 @@ impl Connection {
         answers.into_iter().map(|answer| self.read(answer)).collect()
     }
 
+    /// As [`Self::ask_all`], but an error that will not pass is the answer to its command only.
+    pub async fn ask_each<T: FromRedisValue>(&self, commands: Vec<Cmd>) -> Result<Answers<T>, StoreError> {
+        self.send(commands).await?.into_iter().map(|answer| self.read_alone(answer)).collect()
+    }
+
     /// Calls scripts in one round trip, or in two if the server has forgotten them. An error that answers any of them is the
     /// answer to all.
     pub async fn call<T: FromRedisValue>(&self, calls: &[Call]) -> Result<Vec<T>, StoreError> {
@@ -118,11 +123,15 @@ impl Connection {
 
     /// As [`Self::call`], but an error that will not pass is the answer to its call only.
     pub async fn call_each<T: FromRedisValue>(&self, calls: &[Call]) -> Result<Answers<T>, StoreError> {
-        let answer = |answer| match self.read(answer) {
+        self.run(calls).await?.into_iter().map(|answer| self.read_alone(answer)).collect()
+    }
+
+    /// Reads one of several answers; what will pass concerns them all.
+    fn read_alone<T: FromRedisValue>(&self, answer: Value) -> Result<Result<T, StoreError>, StoreError> {
+        match self.read(answer) {
             Err(error) if error.is_transient() => Err(error),
             answer => Ok(answer),
-        };
-        self.run(calls).await?.into_iter().map(answer).collect()
+        }
     }
 
     async fn run(&self, calls: &[Call]) -> Result<Vec<Value>, StoreError> {

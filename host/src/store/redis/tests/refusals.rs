@@ -133,3 +133,18 @@ async fn a_condition_that_passes_fails_the_whole_call() {
     ask!(client, String, "CONFIG", "SET", "maxmemory", "0");
     assert_eq!(store.settle(&[end]).await.unwrap(), [Settled::Done]);
 }
+
+#[tokio::test]
+async fn a_tenant_that_spoils_its_keys_is_in_nobody_s_way() {
+    let server = Server::start();
+    let (store, q, spoilt) = (server.connect().await, queue("q"), queue("acme/q"));
+    let mut client = server.client().await;
+    ask!(client, u64, "SADD", "acme/q", "no list");
+    ask!(client, u64, "LPUSH", "acme/_kombu.binding.q", "no set");
+    let queues = [spoilt.clone(), q.clone()];
+    assert!(store.take(&queues, 10).await.unwrap().deliveries.is_empty(), "and no error");
+    publish_all(&store, &q, 0..1).await;
+    assert_eq!(store.take(&queues, 10).await.unwrap().deliveries.len(), 1);
+    assert_eq!(store.queues().await.unwrap(), [q]);
+    assert_eq!(store.length(&spoilt).await.unwrap(), 0);
+}
