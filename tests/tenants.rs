@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::support::{Celery, TestHost, TestRedis, eventually, guests, host};
+use crate::support::{Celery, Task, TestHost, TestRedis, eventually, guests, host};
 
 /// For the code of each: a client of a tenant, as the document has it, and what it may not do.
 const PRELUDE: &str = "
@@ -45,6 +45,7 @@ const WORKS: &[(&str, &str)] = &[
         "get(chain(group(task('canvas.add', i, i) for i in range(3)), task('canvas.tsum'), task('canvas.add', 1)).apply_async())",
         "7",
     ),
+    ("get(call(acme, 'celery.starmap', kwargs={'task': task('canvas.add'), 'it': [[1, 2], [3, 4]]}))", "[3, 7]"),
     // The same id in three tenants.
     (
         "
@@ -137,10 +138,20 @@ fn a_tenant_with_a_redis_user_of_its_own_reaches_what_is_its_own_and_nothing_els
             assert_eq!(seen, expected, "{celery:?}: {code}");
         }
     }
+    // A sender can write into our notes, but gains nothing by it.
+    let notes = json!({"parked_until": "2099-01-01T00:00:00+00:00", "deaths": 1, "admitted": true});
+    let forged = Task::new("nobody.offers_this", json!([])).header("host", notes);
+    redis.push("acme/celery", forged.message().as_bytes());
+    let key = format!("acme/_celery-task-meta-{}", forged.id());
+    let failed = eventually("it is not parked", || redis.ask::<Option<String>>(&["GET", &key]));
+    assert!(failed.contains("NotRegistered"), "{failed}");
     let refused: Vec<redis::Value> = redis.ask(&["ACL", "LOG", "1000"]);
-    let refused = format!("{refused:?}");
-    assert!(refused.contains("user=acme"), "{refused}");
-    assert!(!refused.contains("user=worker"), "the worker lacks what it needs: {refused}");
+    let of = |user: &str| {
+        let told = refused.iter().map(|refused| format!("{refused:?}"));
+        told.filter(|refused| refused.contains(user)).collect::<Vec<_>>()
+    };
+    assert!(!of("user=acme").is_empty(), "what is refused is noted");
+    assert_eq!(of("user=worker"), [""; 0], "the worker lacks what it needs");
     let log = worker.output();
     assert!(log.contains("Task acme/app.divide["), "operators see whose a task is");
 }
@@ -158,7 +169,7 @@ fn operators_name_the_tenant_they_mean() {
     let id = "11111111-2222-3333-4444-555555555555";
     assert_eq!(run(&["revoke", "--tenant", "acme", id]), (Some(0), format!("revoked {id}")));
     for tenant in ["acme", "other"] {
-        let message = crate::support::Task::new("app.divide", json!([1, 2])).header("id", id.into());
+        let message = Task::new("app.divide", json!([1, 2])).header("id", id.into());
         redis.push(&format!("{tenant}/celery"), message.message().as_bytes());
     }
     let result = |tenant| run(&["result", "--wait", "--timeout", "20", "--tenant", tenant, id]);
@@ -168,7 +179,7 @@ fn operators_name_the_tenant_they_mean() {
     assert_eq!(run(&["result", id]).1, "PENDING", "the default tenant has no such task");
 
     // The default tenant is not served here, and its queue is not that of another.
-    redis.send(&crate::support::Task::new("app.divide", json!([1, 2])));
+    redis.send(&Task::new("app.divide", json!([1, 2])));
     assert_eq!(run(&["call", "--tenant", "acme", "--wait", "app.divide", "1", "4"]).1, "SUCCESS 0.25");
     let (_, queues) = run(&["queues", "--json"]);
     let queues: Value = serde_json::from_str(&queues).unwrap();
