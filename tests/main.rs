@@ -16,6 +16,7 @@
 //! - [`flower`]: Flower shows and commands `host`, by its pages and its API.
 //! - [`hostile`]: messages that no client should send neither stop the worker nor block the queue.
 //! - [`plugins`]: plugins come, change and go while the worker runs.
+//! - [`grants`]: plugins reach what they were granted, and nothing else.
 //! - [`rate_limits`]: tasks that may not be run as often as they are called.
 //! - [`receipts`]: a result says what its run took, and the worker adds it up.
 //! - [`retries`]: tasks that fail for now, and how often they may.
@@ -69,6 +70,8 @@ mod events;
 mod fleet;
 #[cfg(test)]
 mod flower;
+#[cfg(test)]
+mod grants;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! | `CELERY_RESULT_BACKEND` | where results go, unless `--result-backend` says; by default to the broker |
 //! | `HOST_CODE_CACHE`, else `XDG_CACHE_HOME`, else `HOME` | where compiled plugins are kept, unless `--code-cache` says |
 //! | `USER`, else `LOGNAME` | who is noted to have done what a command changes |
+//! | `HOST_SECRET_KEY`, else the file that `HOST_SECRET_KEY_FILE` names | the key with which secrets are sealed: 32 bytes in base64 or hexadecimal |
 //! | `HOST_FAIL_POINT` | for tests: the step at which the process kills itself, see [`crate::fail_point`] |
 
 use std::{
@@ -16,8 +17,12 @@ use std::{
 };
 
 use clap::Args;
+use zeroize::Zeroizing;
 
-use crate::store::{self, Store, StoreError};
+use crate::{
+    store::{self, Store, StoreError},
+    tenant::{InvalidSecret, MasterKey},
+};
 
 /// Where messages and results are.
 #[derive(Debug, Clone, Args)]
@@ -72,6 +77,39 @@ pub fn code_cache() -> Option<PathBuf> {
     };
     named.or_else(of_user)
 }
+
+/// Why there is no key of secrets.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretKeyError {
+    /// The file cannot be read.
+    #[error("read {path:?} (HOST_SECRET_KEY_FILE)")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is no key.
+    #[error(transparent)]
+    Key(#[from] InvalidSecret),
+}
+
+/// The key with which secrets are sealed, if there is one: in $HOST_SECRET_KEY, or in the file that $HOST_SECRET_KEY_FILE names.
+pub fn secret_key() -> Result<Option<MasterKey>, SecretKeyError> {
+    let text = match (variable(SECRET_KEY), variable("HOST_SECRET_KEY_FILE")) {
+        (Some(text), _) => text,
+        (None, Some(path)) => {
+            let path = PathBuf::from(path);
+            std::fs::read_to_string(&path).map_err(|source| SecretKeyError::File { path, source })?
+        }
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(MasterKey::parse(&Zeroizing::new(text))?))
+}
+
+/// The variable of the key of secrets.
+pub const SECRET_KEY: &str = "HOST_SECRET_KEY";
 
 /// The node name that `-n` asks for, by Celery's rules: `%h` stands for the host name, `%n` for its first part, `%d` for the
 /// rest; a name without `@` gets the host name.

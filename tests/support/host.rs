@@ -18,6 +18,7 @@ pub struct TestHost {
     plugins: TempDir,
     redis: String,
     flags: Vec<String>,
+    variables: Vec<(String, String)>,
 }
 
 impl TestHost {
@@ -35,16 +36,33 @@ impl TestHost {
             put(folder.path(), name, &fs::read(wasm).expect("the guest is built"));
         }
         let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        Self::start_as(redis, folder, flags, Vec::new())
+    }
+
+    /// Starts a worker with this plugin folder and these variables.
+    #[track_caller]
+    pub fn start_in(redis: &TestRedis, folder: TempDir, variables: &[(&str, &str)]) -> Self {
+        let variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Self::start_as(redis, folder, Vec::new(), variables)
+    }
+
+    #[track_caller]
+    fn start_as(
+        redis: &TestRedis,
+        plugins: TempDir,
+        flags: Vec<String>,
+        variables: Vec<(String, String)>,
+    ) -> Self {
         let redis = redis.url();
-        let process = spawn(&redis, folder.path(), &flags);
-        let mut host = Self { process, plugins: folder, redis, flags };
+        let process = spawn(&redis, plugins.path(), &flags, &variables);
+        let mut host = Self { process, plugins, redis, flags, variables };
         host.process.wait_for(" ready.");
         host
     }
 
     /// Starts it anew after it has ended; does not wait until it is ready.
     pub fn start_again(&mut self) {
-        self.process = spawn(&self.redis, self.plugins.path(), &self.flags);
+        self.process = spawn(&self.redis, self.plugins.path(), &self.flags, &self.variables);
     }
 
     /// Ends it in the middle of whatever it does.
@@ -121,9 +139,14 @@ pub fn host(redis: &TestRedis, arguments: &[&str]) -> Output {
     command(&redis.url()).args(arguments).output().expect("the binary is built")
 }
 
-fn spawn(redis: &str, plugins: &Path, flags: &Vec<String>) -> Process {
+fn spawn(redis: &str, plugins: &Path, flags: &[String], variables: &[(String, String)]) -> Process {
+    let variables = variables.iter().map(|(name, value)| (name, value));
     Process::start(
-        command(redis).args(["worker", "--loglevel", "info", "--plugins"]).arg(plugins).args(flags),
+        command(redis)
+            .envs(variables)
+            .args(["worker", "--loglevel", "info", "--plugins"])
+            .arg(plugins)
+            .args(flags),
         "cargo builds it with the tests",
     )
 }

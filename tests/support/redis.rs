@@ -1,6 +1,6 @@
 //! A Redis server of the test's own, and what a test asks it.
 
-use std::{net::TcpListener, process::Command};
+use std::{fs, net::TcpListener, process::Command};
 
 use redis::{Connection, FromRedisValue};
 use serde_json::Value;
@@ -88,6 +88,13 @@ impl TestRedis {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Everything that it holds, as it would be on the disk; texts are as they are.
+    pub fn dump(&self) -> Vec<u8> {
+        self.ask::<()>(&["CONFIG", "SET", "rdbcompression", "no"]);
+        self.ask::<()>(&["SAVE"]);
+        fs::read(self.folder.path().join("dump.rdb")).expect("it was saved there")
     }
 
     pub fn connection(&self) -> Connection {

@@ -23,6 +23,7 @@ mod purge;
 mod queues;
 mod result;
 mod revoke;
+mod secret;
 mod serve;
 mod server;
 mod status;
@@ -55,6 +56,7 @@ enum Command {
     Queues(queues::Queues),
     Purge(purge::Purge),
     Revoke(revoke::Revoke),
+    Secret(secret::Secrets),
     Dead(dead::Dead),
     Health(health::Health),
     Status(status::Status),
@@ -80,6 +82,7 @@ impl Cli {
             Command::Queues(queues) => run(queues.execute()),
             Command::Purge(purge) => run(purge.execute()),
             Command::Revoke(revoke) => run(revoke.execute()),
+            Command::Secret(secrets) => run(secrets.execute()),
             Command::Dead(dead) => run(dead.execute()),
             Command::Health(health) => run(health.execute()),
             Command::Status(status) => run(status.execute()),

@@ -17,9 +17,10 @@ use crate::{
     config,
     plugin::{self, Change, Folder, Plugin, Registry},
     protocol::message::MessageLimits,
-    sandbox::{self, Sandbox},
+    sandbox::{self, HttpOptions, Network, Sandbox},
     store::{self, Store},
     task::{QueueName, Tenant},
+    tenant::MasterKey,
     worker::{self, Bounds, Shutdown},
 };
 
@@ -88,6 +89,19 @@ pub(super) struct WorkerArgs {
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = config::bytes)]
     max_result_size: usize,
 
+    /// Networks that requests of plugins may reach although they are not public, with commas between: 10.1.0.0/16. The plugin needs
+    /// a grant for the host all the same
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    allow_private_http: Vec<Network>,
+
+    /// Certificates in PEM that requests of plugins trust besides those of the internet
+    #[arg(long, value_name = "FILE")]
+    http_ca: Option<PathBuf>,
+
+    /// How much the requests of one run may send, and how much they may receive
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = config::bytes)]
+    max_http_size: usize,
+
     /// How many seconds results are kept; 0 keeps them for ever
     #[arg(long, value_name = "SECONDS", default_value = "86400")]
     result_expires: u64,
@@ -140,6 +154,9 @@ impl WorkerArgs {
         let host = hostname::get().unwrap_or_default();
         let node = config::node_name(&self.hostname, &host.to_string_lossy());
 
+        let secret_key = config::secret_key().context("cannot start")?;
+        // SAFETY: of the threads that there are by now, none reads the environment but by the standard library, which waits.
+        unsafe { std::env::remove_var(config::SECRET_KEY) };
         let sandbox = self.sandbox().context("cannot start the sandbox")?;
         let (folder, loaded) = Folder::open(plugins, sandbox).context("cannot start")?;
         let registry = folder.registry();
@@ -169,7 +186,7 @@ impl WorkerArgs {
             let signalled = voice.clone();
             shutdown.on_signals(move |what| signalled.say(format!("worker: {what}")))?;
             plugin::follow(folder, report);
-            let options = self.worker_options(&serving.node);
+            let options = self.worker_options(&serving.node, secret_key);
             let (store, guests) = (serving.store.clone(), guests.handle().clone());
             let ready = || on_ready(&serving);
             worker::Worker::run(options, store, registry, shutdown, guests, ready)
@@ -181,16 +198,28 @@ impl WorkerArgs {
         Ok(())
     }
 
-    fn sandbox(&self) -> Result<Arc<Sandbox>, sandbox::SandboxError> {
+    fn sandbox(&self) -> anyhow::Result<Arc<Sandbox>> {
         let options = sandbox::Options {
             slots: self.room(),
             memory: self.memory_limit,
             result: self.max_result_size,
             file: self.max_plugin_size,
             code_cache: self.code_cache.clone().or_else(config::code_cache),
+            http: self.http()?,
             ..sandbox::Options::default()
         };
-        Sandbox::new(options).map(Arc::new)
+        Ok(Arc::new(Sandbox::new(options)?))
+    }
+
+    /// What requests of plugins may take.
+    fn http(&self) -> anyhow::Result<HttpOptions> {
+        let read = |file: &PathBuf| std::fs::read(file).with_context(|| format!("read {file:?} (--http-ca)"));
+        Ok(HttpOptions {
+            bytes: self.max_http_size as u64,
+            allow_private: self.allow_private_http.clone(),
+            authorities: self.http_ca.as_ref().map(read).transpose()?,
+            ..HttpOptions::default()
+        })
     }
 
     /// How many tasks may be in flight at first.
@@ -221,7 +250,7 @@ impl WorkerArgs {
         }
     }
 
-    fn worker_options(&self, node: &str) -> worker::Options {
+    fn worker_options(&self, node: &str, secret_key: Option<MasterKey>) -> worker::Options {
         worker::Options {
             node: node.to_owned(),
             queues: self.queues.clone(),
@@ -237,6 +266,7 @@ impl WorkerArgs {
             most_deaths: self.max_worker_deaths,
             messages: MessageLimits { bytes: self.max_message_size, ..MessageLimits::default() },
             default_queue: self.default_queue.clone(),
+            secret_key,
             settings: vec![
                 ("result_expires", self.result_expires.into(), 86_400.into()),
                 ("visibility_timeout", self.visibility_timeout.as_secs_f64().into(), 3600.0.into()),

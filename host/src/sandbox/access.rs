@@ -14,8 +14,8 @@ pub type KeyValue =
 /// Secrets by their names.
 pub type Secrets = BTreeMap<String, Secret>;
 
-/// The tenant's secrets as they are now.
-pub type SecretSource = Arc<dyn Fn() -> Arc<Secrets> + Send + Sync>;
+/// The tenant's secrets as they are now, or why they cannot be known.
+pub type SecretSource = Arc<dyn Fn() -> Result<Arc<Secrets>, String> + Send + Sync>;
 
 /// What the runs of one plugin of one tenant may reach.
 pub struct Access {

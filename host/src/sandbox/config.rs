@@ -30,7 +30,8 @@ impl store::Host for Guest {
             return Ok(Some(value.clone()));
         }
         if self.grants().allows_secret(&key) {
-            return Ok(self.secrets().get(&key).map(|secret| secret.as_str().to_owned()));
+            let secrets = self.secrets().map_err(store::Error::Upstream)?;
+            return Ok(secrets.get(&key).map(|secret| secret.as_str().to_owned()));
         }
         let what = format!("config {key:?} (not in [grants] config or secrets)");
         self.refuser().refuse(Kind::Config, &what);
@@ -38,7 +39,7 @@ impl store::Host for Guest {
     }
 
     fn get_all(&mut self) -> Result<Vec<(String, String)>, store::Error> {
-        let secrets = self.secrets();
+        let secrets = self.secrets().map_err(store::Error::Upstream)?;
         let grants = self.grants();
         let mut all = grants.config.clone();
         let granted = secrets.iter().filter(|(name, _)| grants.allows_secret(name));

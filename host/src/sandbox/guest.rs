@@ -122,9 +122,12 @@ impl Guest {
     }
 
     /// Its tenant's secrets, also those that it was not granted.
-    pub(super) fn secrets(&mut self) -> Arc<Secrets> {
-        let known = || self.access.secrets.as_ref().map(|secrets| secrets()).unwrap_or_default();
-        self.secrets.get_or_insert_with(known).clone()
+    pub(super) fn secrets(&mut self) -> Result<Arc<Secrets>, String> {
+        if let Some(secrets) = &self.secrets {
+            return Ok(secrets.clone());
+        }
+        let secrets = self.access.secrets.as_ref().map_or_else(|| Ok(Arc::default()), |secrets| secrets())?;
+        Ok(self.secrets.insert(secrets).clone())
     }
 
     /// What takes out the secrets that it has read, if it has.

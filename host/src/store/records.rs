@@ -28,6 +28,8 @@ pub enum Table {
     Versions,
     /// Queues that are paused, by their names.
     Queues,
+    /// Secrets, sealed, by `TENANT/NAME`.
+    Secrets,
 }
 
 impl Table {
@@ -39,6 +41,7 @@ impl Table {
             Self::Plugins => "plugins",
             Self::Versions => "versions",
             Self::Queues => "queues",
+            Self::Secrets => "secrets",
         }
     }
 }

@@ -13,7 +13,7 @@ pub struct TaskOptions {
     pub memory_limit: Option<usize>,
     /// How long a run may compute, if less than the worker allows.
     pub cpu_limit: Option<Duration>,
-    /// The queue to which the task is sent when whoever sends it names none.
+    /// The queue to which the task is sent when whoever sends it names none, as its tenant calls it.
     pub queue: Option<QueueName>,
     /// Whether retries, and what follows in a chain, stay on the version of the plugin that they began with.
     pub pin_version: bool,

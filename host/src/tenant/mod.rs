@@ -5,12 +5,14 @@
 
 mod quotas;
 mod record;
+mod secret;
 mod submit_rate;
 mod token;
 mod upload_key;
 
 pub use quotas::{OverQuota, Quotas};
 pub use record::{InvalidRecord, TenantRecord, Weight};
+pub use secret::{InvalidSecret, LARGEST_SECRET, MasterKey, SealedSecret};
 pub use submit_rate::SubmitRate;
 pub use token::{InvalidToken, NewSecret, Random, Scope, SecretHash, Shown, Token};
 pub use upload_key::{InvalidUploadKey, UploadKey};

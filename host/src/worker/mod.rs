@@ -1,7 +1,7 @@
 //! The worker: takes messages, runs tasks, records results.
 //!
 //! - `execute`: the life of one task, top to bottom. `end`: how it can end, and what is committed then.
-//! - `work`: what a message needs done. `access`: what its plugin may reach. `follow`, `chords`: what comes after a task, and after the last part of a chord.
+//! - `work`: what a message needs done. `access`, `secrets`: what its plugin may reach. `follow`, `chords`: what comes after a task, and after the last part of a chord.
 //! - `events`: telling those who watch. `control`: what it is asked and told from outside, and `pool`, `autoscale`, `queues`
 //!   and `time_limits`, which that can change. `tenants`: whose tasks it runs. `tally`, `machine`: numbers for those who ask.
 //! - `running`: what runs now, and stopping it. `revoked`: what must not run. `last_try`: what runs for the last time.
@@ -31,6 +31,7 @@ use crate::{
     protocol::message::MessageLimits,
     store::{Report, Store, StoreError, Taken},
     task::{QueueName, Tenant},
+    tenant::MasterKey,
 };
 
 mod access;
@@ -53,6 +54,7 @@ mod queues;
 mod rate_limit;
 mod revoked;
 mod running;
+mod secrets;
 mod settle;
 mod shutdown;
 mod tally;
@@ -73,6 +75,7 @@ use queues::Queues;
 use rate_limit::Limits;
 use revoked::Revoked;
 use running::Running;
+use secrets::KnownSecrets;
 use settle::{Commits, Settler};
 pub use shutdown::Shutdown;
 use tally::Tally;
@@ -110,6 +113,8 @@ pub struct Options {
     pub messages: MessageLimits,
     /// Where tasks are sent that say nothing of a queue, as each tenant calls it.
     pub default_queue: QueueName,
+    /// What opens tenants' secrets; without it they stay shut.
+    pub secret_key: Option<MasterKey>,
     /// What else was set, for those who ask: name, value and default.
     pub settings: Vec<(&'static str, serde_json::Value, serde_json::Value)>,
 }
@@ -120,6 +125,7 @@ pub struct Worker {
     store: Store,
     registry: Arc<Registry>,
     accesses: Accesses,
+    secrets: Arc<KnownSecrets>,
     shutdown: Shutdown,
     settler: Settler,
     lease: Lease,
@@ -161,6 +167,7 @@ impl Worker {
         let (settler, commits) = Settler::new();
         let (events, waiting) = Events::new(options.task_events);
         let tenants = Tenants::new(options.tenants.clone(), registry.clone());
+        let secrets = Arc::new(KnownSecrets::new(options.secret_key.clone()));
         let worker = Self {
             pool: Pool::new(options.concurrency, options.room),
             autoscale: options.autoscale.map(Autoscale::new),
@@ -170,7 +177,8 @@ impl Worker {
             time_limits: TimeLimits::default(),
             tally: Tally::new(),
             options,
-            accesses: Accesses::new(store.keyvalue.clone()),
+            accesses: Accesses::new(store.keyvalue.clone(), secrets.clone()),
+            secrets,
             store,
             registry,
             shutdown,
@@ -183,6 +191,7 @@ impl Worker {
             last_tries: LastTries::default(),
         };
         lease::announce(&worker).await?;
+        access::catch_up(&worker).await?;
         let worker = Arc::new(worker);
         let (greeted, has_greeted) = oneshot::channel();
         let telling = worker.clone();
@@ -275,7 +284,7 @@ impl Worker {
         commits: Commits,
         guests: &Handle,
         greeted: oneshot::Sender<()>,
-    ) -> [JoinHandle<()>; 11] {
+    ) -> [JoinHandle<()>; 12] {
         let commits = commits.run(self.store.broker.clone(), self.shutdown.clone(), guests.clone());
         let [
             beating,
@@ -287,6 +296,7 @@ impl Worker {
             scaling,
             serving,
             pausing,
+            granting,
             answering,
         ] = std::array::from_fn(|_| self.clone());
         [
@@ -300,6 +310,7 @@ impl Worker {
             tokio::spawn(essential(async move { autoscale::scale(&scaling).await })),
             tokio::spawn(essential(async move { tenants::follow(&serving).await })),
             tokio::spawn(essential(async move { paused::follow(&pausing).await })),
+            tokio::spawn(essential(async move { access::follow(&granting).await })),
             tokio::spawn(essential(control::serve(answering, greeted))),
         ]
     }

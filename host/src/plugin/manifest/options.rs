@@ -5,7 +5,7 @@ use toml::{Table, Value};
 use super::{
     ManifestError,
     error::Wrong,
-    value::{backoff, bytes, count, delay, exceptions, flag, limit, parsed, rate_limit},
+    value::{backoff, bytes, count, delay, exceptions, flag, limit, queue, rate_limit},
 };
 use crate::task::TaskOptions;
 
@@ -50,7 +50,7 @@ fn set(options: &mut TaskOptions, key: &str, value: &Value) -> Result<(), Wrong>
         "soft_time_limit" => options.limits.soft = Some(limit(value)?),
         "memory_limit" => options.memory_limit = Some(usize::try_from(bytes(value)?).unwrap_or(usize::MAX)),
         "cpu_limit" => options.cpu_limit = Some(limit(value)?),
-        "queue" => options.queue = Some(parsed(value, "the name of a queue: 1 to 255 bytes of text")?),
+        "queue" => options.queue = Some(queue(value)?),
         "pin_version" => options.pin_version = flag(value)?,
         "acks_late" => options.acks_late = flag(value)?,
         "reject_on_worker_lost" => options.reject_on_worker_lost = flag(value)?,

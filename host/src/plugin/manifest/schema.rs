@@ -97,6 +97,7 @@ fn the_schema_takes_what_the_parser_takes_and_refuses_what_it_refuses() {
         ("memory_limit = \"0MiB\"", false),
         ("queue = \"images\"", true),
         ("queue = \"\"", false),
+        ("queue = \"acme/images\"", false),
         ("queue = \"a\\nb\"", false),
         ("queue = 1", false),
         ("pin_version = true", true),

@@ -153,7 +153,10 @@ fn what_is_not_understood_is_refused_by_file_and_key() {
         ("memory_limit = \"64MB\"", wrong("memory_limit", "\"64MB\"", size)),
         ("memory_limit = \"2048GiB\"", wrong("memory_limit", "\"2048GiB\"", size)),
         ("cpu_limit = 0", wrong("cpu_limit", "0", limit)),
-        ("queue = \"\"", wrong("queue", "\"\"", "the name of a queue: 1 to 255 bytes of text")),
+        (
+            "queue = \"\"",
+            wrong("queue", "\"\"", "the name of a queue: 1 to 255 bytes of text, without a `/`"),
+        ),
         ("pin_version = 1", wrong("pin_version", "1", "true or false")),
         ("tasks = 3", wrong("tasks", "3", "tables, one for each task: [tasks.divide]")),
         ("[tasks]\ndivide = 3", wrong("tasks.divide", "3", "a table of options")),

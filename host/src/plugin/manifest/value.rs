@@ -5,7 +5,7 @@ use std::{str::FromStr, time::Duration};
 use toml::Value;
 
 use super::error::Wrong;
-use crate::task::{LONGEST_DELAY, RateLimit};
+use crate::task::{LONGEST_DELAY, QueueName, RateLimit};
 
 /// The longest list.
 const MOST: usize = 1000;
@@ -104,9 +104,10 @@ pub(super) fn exceptions(value: &Value) -> Result<Vec<String>, Wrong> {
     list(value, name).ok_or(Wrong::value("a list of names of exceptions: [\"ConnectionError\"]"))
 }
 
-/// A text, read as what it names.
-pub(super) fn parsed<T: FromStr>(value: &Value, expected: &str) -> Result<T, Wrong> {
-    value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| Wrong::value(expected))
+/// A queue as its tenant calls it: what comes before a `/` would be another tenant.
+pub(super) fn queue(value: &Value) -> Result<QueueName, Wrong> {
+    let name = value.as_str().filter(|name| !name.contains('/')).and_then(|name| name.parse().ok());
+    name.ok_or(Wrong::value("the name of a queue: 1 to 255 bytes of text, without a `/`"))
 }
 
 /// A list of texts, each read as what it names.

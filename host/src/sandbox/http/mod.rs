@@ -31,6 +31,8 @@ mod client;
 mod meter;
 mod network;
 mod target;
+#[cfg(test)]
+mod tests;
 
 pub(super) use client::Client;
 pub use network::Network;
@@ -199,6 +201,7 @@ impl Door {
         let stream = TokioIo::new(Metered { stream, meter: meter.clone() });
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(LARGEST_HEAD)
+            .max_header_size(LARGEST_HEAD)
             .handshake(stream)
             .await
             .map_err(|error| explained(error, &meter))?;
