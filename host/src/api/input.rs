@@ -16,6 +16,9 @@ use super::problem::Problem;
 /// How long a body may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The same for one of megabytes.
+const PATIENCE_FOR_UPLOADS: Duration = Duration::from_secs(60);
+
 /// A JSON body of at most `MOST` bytes, and its bytes.
 pub struct JsonBody<T, const MOST: usize> {
     /// What it says.
@@ -35,16 +38,21 @@ impl<T: DeserializeOwned, S: Send + Sync, const MOST: usize> FromRequest<S> for 
             return Err(Problem::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
         }
         let bytes = read(request.into_body(), MOST, PATIENCE).await?;
-        let value = serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid-body",
-                format!("the body is not usable: {error}"),
-            ),
-            _ => Problem::new(StatusCode::BAD_REQUEST, "not-json", format!("the body is not JSON: {error}")),
-        })?;
+        let value = json(&bytes)?;
         Ok(Self { value, bytes })
     }
+}
+
+/// The value that these bytes write down.
+pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid-body",
+            format!("the body is not usable: {error}"),
+        ),
+        _ => Problem::new(StatusCode::BAD_REQUEST, "not-json", format!("the body is not JSON: {error}")),
+    })
 }
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
@@ -59,6 +67,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
             }
         }
     }
+}
+
+/// The bytes of an upload.
+pub async fn upload(body: Body, most: usize) -> Result<Bytes, Problem> {
+    read(body, most, PATIENCE_FOR_UPLOADS).await
 }
 
 async fn read(body: Body, most: usize, patience: Duration) -> Result<Bytes, Problem> {

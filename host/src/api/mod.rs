@@ -24,6 +24,7 @@ mod input;
 mod metrics;
 mod page;
 mod parked;
+mod plugins;
 mod problem;
 mod queues;
 mod quotas;
@@ -53,7 +54,9 @@ use self::{
 use crate::{
     client::{Client, Control},
     plugin::Registry,
+    sandbox::Sandbox,
     store::{Store, StoreError},
+    uploads::Uploads,
 };
 
 pub use server::serve;
@@ -83,6 +86,10 @@ struct App {
     control: Control,
     /// The tasks whose signatures are known.
     tasks: Option<Arc<Registry>>,
+    uploads: Uploads,
+    /// Where uploads are compiled, if they are taken.
+    sandbox: Option<Arc<Sandbox>>,
+    gate: plugins::Gate,
     options: Options,
     quotas: Quotas,
     requests: Requests,
@@ -99,8 +106,14 @@ const MOST_STREAMS: usize = 100;
 const LONGEST_REQUEST: Duration = Duration::from_secs(90);
 
 impl Api {
-    /// Serves this store. `tasks` are those whose arguments are checked.
-    pub fn new(store: Store, tasks: Option<Arc<Registry>>, options: Options) -> Self {
+    /// Serves this store. `tasks` are those whose arguments are checked; `sandbox` is where uploads are compiled, if they are to
+    /// be taken.
+    pub fn new(
+        store: Store,
+        tasks: Option<Arc<Registry>>,
+        sandbox: Option<Arc<Sandbox>>,
+        options: Options,
+    ) -> Self {
         let ending = CancellationToken::new();
         let (routes, document) = router().split_for_parts();
         let document = document::finish(document);
@@ -113,8 +126,11 @@ impl Api {
             control: Control::new(store.clone()),
             quotas: Quotas::new(store.records.clone(), store.broker.clone()),
             requests: requests.clone(),
+            uploads: Uploads::new(&store),
             store,
             tasks,
+            sandbox,
+            gate: plugins::Gate::default(),
             options,
             streams: Arc::new(Semaphore::new(MOST_STREAMS)),
             ending: ending.clone(),
@@ -158,6 +174,13 @@ fn router() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(tasks::status::status))
         .routes(routes!(tasks::events::events))
         .routes(routes!(tasks::revoke::revoke))
+        .routes(routes!(plugins::list_plugins))
+        .routes(routes!(plugins::show_plugin, plugins::push_plugin, plugins::remove_plugin))
+        .routes(routes!(plugins::activate))
+        .routes(routes!(plugins::roll_back))
+        .routes(routes!(plugins::start_canary, plugins::stop_canary))
+        .routes(routes!(plugins::promote_canary))
+        .routes(routes!(plugins::approve))
         .routes(routes!(queues::list_queues))
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))

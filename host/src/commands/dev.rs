@@ -19,6 +19,7 @@ use super::{
 use crate::{
     config::StoreArgs,
     plugin::{Plugin, Registry},
+    sandbox::Sandbox,
     store,
 };
 
@@ -63,7 +64,7 @@ impl Dev {
             Ok(store.open(options).await?)
         };
         let ready = |serving: &Serving<'_>| self.print_how_to_call(serving, &store);
-        let http = |tasks, options| self.serve_http(&store, tasks, options);
+        let http = |tasks, sandbox, options| self.serve_http(&store, tasks, sandbox, options);
         self.worker.serve(&voice, &self.plugins, open, http, |_| (), ready)?;
         Ok(Exit::Success)
     }
@@ -73,9 +74,10 @@ impl Dev {
         &self,
         store: &StoreArgs,
         tasks: Arc<Registry>,
+        sandbox: Arc<Sandbox>,
         options: store::Options,
     ) -> anyhow::Result<Option<Http>> {
-        let start = |address| self.http_args.start(address, store, Some(tasks), options);
+        let start = |address| self.http_args.start(address, store, Some(tasks), sandbox, options);
         match self.http {
             Some(address) => start(address).map(Some).context("cannot serve HTTP"),
             None => Ok(start(USUAL_HTTP)

@@ -14,6 +14,7 @@ use crate::{
     api::{self, Api},
     config::StoreArgs,
     plugin::Registry,
+    sandbox::Sandbox,
     store,
 };
 
@@ -49,6 +50,7 @@ impl HttpArgs {
         address: SocketAddr,
         store: &StoreArgs,
         tasks: Option<Arc<Registry>>,
+        sandbox: Arc<Sandbox>,
         options: store::Options,
     ) -> anyhow::Result<Http> {
         let (args, store) = (self.clone(), store.clone());
@@ -60,7 +62,7 @@ impl HttpArgs {
                 Err(error) => return drop(started.send(Err(error.into()))),
             };
             runtime.block_on(async move {
-                match args.open(address, &store, tasks, options).await {
+                match args.open(address, &store, tasks, sandbox, options).await {
                     Ok((listener, api)) => {
                         // Whoever started this waits for it, or has gone.
                         let _ = started.send(listener.local_addr().map_err(anyhow::Error::from));
@@ -84,12 +86,13 @@ impl HttpArgs {
         address: SocketAddr,
         store: &StoreArgs,
         tasks: Option<Arc<Registry>>,
+        sandbox: Arc<Sandbox>,
         options: store::Options,
     ) -> anyhow::Result<(TcpListener, Api)> {
         let store = store.open(options).await?;
         let open = address.ip().is_loopback() || self.insecure_http;
         let options = api::Options { open, names: self.names, strict: self.strict_tasks };
-        let api = Api::new(store, tasks, options);
+        let api = Api::new(store, tasks, Some(sandbox), options);
         if !open && !api.wants_tokens().await? {
             bail!(
                 "{address} can be reached by others, and no token was ever made: make one with `host token create`, or say \

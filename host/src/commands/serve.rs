@@ -146,7 +146,7 @@ impl WorkerArgs {
         voice: &Voice,
         plugins: &Path,
         open: impl AsyncFnOnce(store::Options) -> anyhow::Result<Store>,
-        http: impl FnOnce(Arc<Registry>, store::Options) -> anyhow::Result<Option<Http>>,
+        http: impl FnOnce(Arc<Registry>, Arc<Sandbox>, store::Options) -> anyhow::Result<Option<Http>>,
         introduce: impl FnOnce(&Serving<'_>),
         on_ready: impl FnOnce(&Serving<'_>),
     ) -> anyhow::Result<()> {
@@ -158,6 +158,7 @@ impl WorkerArgs {
         // SAFETY: of the threads that there are by now, none reads the environment but by the standard library, which waits.
         unsafe { std::env::remove_var(config::SECRET_KEY) };
         let sandbox = self.sandbox().context("cannot start the sandbox")?;
+        let uploading = sandbox.clone();
         let (folder, loaded) = Folder::open(plugins, sandbox).context("cannot start")?;
         let registry = folder.registry();
 
@@ -174,7 +175,7 @@ impl WorkerArgs {
 
         control.block_on(async {
             let store = open(self.store_options()).await.context("cannot start")?;
-            let http = http(registry.clone(), self.store_options())?;
+            let http = http(registry.clone(), uploading, self.store_options())?;
             let serving = Serving { args: self, node, store, cores, loaded, http };
             introduce(&serving);
             if !Sandbox::pagemap_scan_available() {

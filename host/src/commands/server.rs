@@ -44,23 +44,23 @@ impl Server {
             let shutdown = Shutdown::default();
             let signalled = voice.clone();
             shutdown.on_signals(move |what| signalled.say(format!("server: {what}")))?;
+            // Nothing is run, so one slot is more than enough.
+            let options = sandbox::Options {
+                slots: 1,
+                code_cache: config::code_cache(),
+                ..sandbox::Options::default()
+            };
+            let sandbox = Sandbox::new(options).map(Arc::new).context("cannot start the sandbox")?;
             let tasks = match &self.plugins {
                 Some(plugins) => {
-                    // Nothing is run, so one slot is more than enough.
-                    let options = sandbox::Options {
-                        slots: 1,
-                        code_cache: config::code_cache(),
-                        ..sandbox::Options::default()
-                    };
-                    let sandbox = Sandbox::new(options).map(Arc::new).context("cannot start the sandbox")?;
-                    let (folder, _) = Folder::open(plugins, sandbox).context("cannot start")?;
+                    let (folder, _) = Folder::open(plugins, sandbox.clone()).context("cannot start")?;
                     let registry = folder.registry();
                     plugin::follow(folder, serve::report);
                     Some(registry)
                 }
                 None => None,
             };
-            let http = self.args.start(self.http, &self.store, tasks, store::Options::default());
+            let http = self.args.start(self.http, &self.store, tasks, sandbox, store::Options::default());
             let http = http.context("cannot serve HTTP")?;
             voice.say(format!("serving http://{}", http.address));
             shutdown.requested().await;

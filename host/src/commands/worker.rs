@@ -72,9 +72,9 @@ impl Worker {
         let open = async |options| Ok(self.store.open(options).await?);
         let introduce = |serving: &Serving<'_>| self.print_banner(serving);
         let ready = |serving: &Serving<'_>| voice.say(format!("{} ready.", serving.node));
-        let http = |tasks, options| {
+        let http = |tasks, sandbox, options| {
             let address = self.http.filter(|_| !self.without_http);
-            let start = |address| self.http_args.start(address, &self.store, Some(tasks), options);
+            let start = |address| self.http_args.start(address, &self.store, Some(tasks), sandbox, options);
             let http = address.map(start).transpose().context("cannot serve HTTP")?;
             http.iter().for_each(|http| voice.say(format!("serving http://{}", http.address)));
             Ok(http)

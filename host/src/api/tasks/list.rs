@@ -34,6 +34,7 @@ pub struct ListQuery {
     tenant: Option<String>,
     /// Where they are; those that have ended if nothing is said
     #[serde(default)]
+    #[param(inline)]
     stage: Stage,
     /// Only those in this state; of those that have ended, or tell of their progress
     state: Option<String>,

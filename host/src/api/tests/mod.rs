@@ -2,7 +2,10 @@
 
 mod access;
 mod admin;
+mod plugins;
 mod tasks;
+
+use std::sync::{Arc, LazyLock};
 
 use axum::{
     Router,
@@ -16,6 +19,7 @@ use serde_json::Value;
 use super::{Api, Options};
 use crate::{
     api::tokens::{self, Wanted},
+    sandbox::Sandbox,
     store::{self, Store},
     task::Tenant,
     tenant::Scope,
@@ -45,7 +49,7 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("store").display());
         let store = Store::open(&url, None, store::Options::default()).await.unwrap();
-        let api = Api::new(store.clone(), None, options);
+        let api = Api::new(store.clone(), None, Some(sandbox()), options);
         Self { store, api, _folder: folder }
     }
 
@@ -100,6 +104,15 @@ impl Server {
         };
         self.send(request.body(body).unwrap()).await
     }
+}
+
+/// One for all tests of the process: it reserves much address space.
+fn sandbox() -> Arc<Sandbox> {
+    static SANDBOX: LazyLock<Arc<Sandbox>> = LazyLock::new(|| {
+        let options = crate::sandbox::Options { slots: 1, ..Default::default() };
+        Arc::new(Sandbox::new(options).unwrap())
+    });
+    SANDBOX.clone()
 }
 
 impl Answer {
