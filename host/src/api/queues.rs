@@ -28,6 +28,9 @@ use crate::{
 /// The most queues that are told of.
 const MOST: usize = 1_000;
 
+/// The most queues of a tenant that can be paused: every worker knows them all.
+const MOST_PAUSED: usize = 100;
+
 /// The queues
 #[derive(Debug, Serialize, ToSchema)]
 pub struct QueueList {
@@ -98,6 +101,12 @@ pub async fn pause(
     let queue = queue(&tenant, Some(&name))?;
     if app.store.records.record(Table::Queues, queue.as_str()).await?.is_some() {
         return Ok(StatusCode::NO_CONTENT);
+    }
+    let (_, paused) = app.store.records.records(Table::Queues).await?;
+    let own = paused.iter().filter_map(|record| QueueName::new(&record.key).ok());
+    if own.filter(|queue| queue.owner().0 == tenant).count() >= MOST_PAUSED {
+        let detail = format!("a tenant can have {MOST_PAUSED} paused queues; resume some");
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-paused", detail));
     }
     let value = json!({"paused": Timestamp::now(), "by": caller.actor}).to_string();
     let change = Change { table: Table::Queues, key: queue.to_string(), was: None, value: Some(value) };

@@ -109,7 +109,12 @@ async fn a_queue_is_paused_once_and_it_is_noted_who_did() {
         assert_eq!(server.ask(Method::POST, "/v1/queues/mail/resume", None, &[]).await.status, 204);
     }
     assert_eq!(server.get("/v1/queues").await.json()["queues"], json!([]));
-    let audit = server.get("/v1/audit").await.json();
+    for number in 0..=100 {
+        let answer =
+            server.ask(Method::POST, &format!("/v1/queues/q{number}/pause?tenant=acme"), None, &[]).await;
+        assert_eq!(answer.status, if number < 100 { 204 } else { 429 }, "{answer:?}");
+    }
+    let audit = server.get("/v1/audit?tenant=").await.json();
     let told: Vec<_> = audit["entries"]
         .as_array()
         .unwrap()
@@ -123,9 +128,12 @@ async fn a_queue_is_paused_once_and_it_is_noted_who_did() {
         })
         .collect();
     assert_eq!(told, [("queue.resume", "mail", "anonymous"), ("queue.pause", "mail", "anonymous")]);
-    let first = server.get("/v1/audit?limit=1").await.json();
+    let first = server.get("/v1/audit?tenant=&limit=1").await.json();
     assert_eq!(first["next"], "1");
-    assert_eq!(server.get("/v1/audit?limit=1&cursor=1").await.json()["entries"][0]["action"], "queue.pause");
+    assert_eq!(
+        server.get("/v1/audit?tenant=&limit=1&cursor=1").await.json()["entries"][0]["action"],
+        "queue.pause"
+    );
     for bad in ["limit=0", "limit=1001", "cursor=x", "cursor=-1", "cursor=99999999999"] {
         assert_eq!(server.get(&format!("/v1/audit?{bad}")).await.problem().0, 422, "{bad}");
     }
