@@ -11,7 +11,7 @@ use wasmparser::{
     CanonicalFunction, CanonicalOption, Encoding, ExternalKind, Parser, Payload, Validator, WasmFeatures,
 };
 
-use super::{Options, load::LoadError};
+use super::{Options, load::LoadError, one_line};
 
 /// The WebAssembly features that a plugin may use: what compilers emit today. Each further one would be code
 /// that can be attacked.
@@ -202,7 +202,7 @@ fn uses_utf16(function: &CanonicalFunction) -> bool {
 }
 
 fn invalid(file: &str, error: &wasmparser::BinaryReaderError) -> LoadError {
-    LoadError::Invalid { file: file.to_owned(), reason: error.to_string() }
+    LoadError::Invalid { file: file.to_owned(), reason: one_line(error) }
 }
 
 #[cfg(test)]
@@ -243,6 +243,15 @@ mod tests {
             refusal(&[0; 101]),
             r#""app.wasm" has 101 bytes; the largest plugin taken has 100 (--max-plugin-size)"#
         );
+    }
+
+    #[test]
+    fn what_a_refusal_quotes_of_the_file_is_one_short_line() {
+        let name = format!("a\\n\\1b[31m{}", "x".repeat(10_000));
+        let twice = format!(r#"(module (func $f) (export "{name}" (func $f)) (export "{name}" (func $f)))"#);
+        let refusal = kind(&twice).unwrap_err();
+        assert!(refusal.contains("duplicate export name"), "{refusal}");
+        assert!(refusal.len() < 1_000 && !refusal.contains(char::is_control), "{refusal:?}");
     }
 
     #[test]
