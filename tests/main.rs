@@ -14,6 +14,7 @@
 //! - [`delayed`]: very many tasks that wait for their time, and the worker's memory meanwhile.
 //! - [`fleet`]: `host` and Python workers on one Redis: nothing lost, and nothing run twice while its worker lives.
 //! - [`flower`]: Flower shows and commands `host`, by its pages and its API.
+//! - [`fuzz_seeds`]: what strangers can send, changed in many small ways, makes nothing panic.
 //! - [`hostile`]: messages that no client should send neither stop the worker nor block the queue.
 //! - [`plugins`]: plugins come, change and go while the worker runs.
 //! - [`grants`]: plugins reach what they were granted, and nothing else.
@@ -70,6 +71,8 @@ mod events;
 mod fleet;
 #[cfg(test)]
 mod flower;
+#[cfg(test)]
+mod fuzz_seeds;
 #[cfg(test)]
 mod grants;
 #[cfg(test)]

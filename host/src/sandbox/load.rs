@@ -85,26 +85,13 @@ impl Loader<'_> {
         let contents = match inspect(self.file, wasm, &self.sandbox.options)? {
             Kind::Component => self.component(wasm, Shape::Component)?,
             Kind::Module { has_types: true, has_start } => {
-                self.component(&self.encode(wasm, has_start)?, Shape::CoreModuleWithTypes)?
+                self.component(&encode(self.file, wasm, has_start)?, Shape::CoreModuleWithTypes)?
             }
             Kind::Module { has_types: false, has_start: true } => self.command(wasm)?,
             Kind::Module { has_types: false, has_start: false } => self.numbers(wasm)?,
         };
         let digest = hex(&Sha256::digest(wasm));
         Ok(Program::new(Arc::clone(self.sandbox), self.file(), &digest, contents))
-    }
-
-    /// Wraps a core module that carries its WIT types into a component.
-    fn encode(&self, wasm: &[u8], has_start: bool) -> Result<Vec<u8>, LoadError> {
-        let adapter = match has_start {
-            true => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
-            false => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
-        };
-        ComponentEncoder::default()
-            .module(wasm)
-            .and_then(|encoder| encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter))
-            .and_then(|mut encoder| encoder.encode())
-            .map_err(|error| LoadError::Encode { file: self.file(), reason: one_line(&format!("{error:#}")) })
     }
 
     fn component(&self, wasm: &[u8], shape: Shape) -> Result<Contents, LoadError> {
@@ -287,6 +274,19 @@ impl Loader<'_> {
         };
         LoadError::NoTask { file: self.file(), reason: one_line(&reason) }
     }
+}
+
+/// Wraps a core module that carries its WIT types into a component.
+pub(super) fn encode(file: &str, wasm: &[u8], has_start: bool) -> Result<Vec<u8>, LoadError> {
+    let adapter = match has_start {
+        true => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+        false => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+    };
+    ComponentEncoder::default()
+        .module(wasm)
+        .and_then(|encoder| encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter))
+        .and_then(|mut encoder| encoder.encode())
+        .map_err(|error| LoadError::Encode { file: file.to_owned(), reason: one_line(&format!("{error:#}")) })
 }
 
 /// The signature of an exported core function, or why it is no task.

@@ -24,6 +24,8 @@ mod code_cache;
 mod config;
 mod convert;
 mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guest;
 mod http;
 mod imports;

@@ -119,6 +119,12 @@ impl Manifest {
         }
     }
 
+    /// Reads `text` for functions of these names. A door for the fuzz targets (`tests/fuzz`).
+    #[doc(hidden)]
+    pub fn read(text: &str, names: &[&str]) -> Result<Self, ManifestError> {
+        Self::parse("fuzz.toml", text, names.iter().copied())
+    }
+
     /// Reads `text`, which errors call `file`.
     fn parse<'a>(
         file: &str,
