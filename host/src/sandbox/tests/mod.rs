@@ -8,6 +8,7 @@ use super::*;
 use crate::task::{Asked, Exception, Failure, LONGEST_DELAY, Limits, Notes, TaskId, TaskName, Tenant};
 
 mod commands;
+mod hostile;
 mod imports;
 mod runs;
 mod shapes;
