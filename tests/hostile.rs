@@ -106,6 +106,115 @@ fn a_message_that_cannot_be_run_but_has_an_id_fails_and_the_next_task_runs() {
     assert!(host.lives());
 }
 
+/// Everything that a message can say: where, and under which name.
+const FIELDS: &[(&str, &[&str])] = &[
+    ("", &["headers", "properties", "body", "content-type", "content-encoding"]),
+    (
+        "headers",
+        &[
+            "task",
+            "id",
+            "shadow",
+            "eta",
+            "expires",
+            "group",
+            "group_index",
+            "replaced_task_nesting",
+            "retries",
+            "timelimit",
+            "root_id",
+            "parent_id",
+            "redelivered",
+            "host",
+            "compression",
+            "argsrepr",
+            "kwargsrepr",
+            "origin",
+            "lang",
+            "stamps",
+            "stamped_headers",
+            "taskset",
+        ],
+    ),
+    (
+        "properties",
+        &[
+            "body_encoding",
+            "priority",
+            "delivery_info",
+            "reply_to",
+            "correlation_id",
+            "delivery_tag",
+            "delivery_mode",
+        ],
+    ),
+    ("embed", &["callbacks", "errbacks", "chain", "chord"]),
+];
+
+/// What no field should have for a value, as JSON or nearly.
+fn bad_values() -> Vec<String> {
+    let values = [
+        "null",
+        "false",
+        "-1",
+        "1e999",
+        "NaN",
+        r#""""#,
+        r#""a\u0000b""#,
+        r#""\ud800""#,
+        r#""../../x""#,
+        r#""acme/celery""#,
+        "[]",
+        "[null]",
+        "{}",
+        r#"{"a": {"b": [1]}}"#,
+        r#"{"deaths": 4294967295, "begun": true}"#,
+        r#"[{"task": 1}]"#,
+        r#"{"task": "celery.chain", "args": [], "kwargs": {"tasks": [7]}, "options": {"task_id": []}}"#,
+    ];
+    let mut values = values.map(str::to_owned).to_vec();
+    values.push(format!("\"{}\"", "x".repeat(100_000)));
+    values.push("[".repeat(200) + &"]".repeat(200));
+    values
+}
+
+#[test]
+fn each_field_with_each_bad_value_ends_its_own_message_and_nothing_else() {
+    let redis = TestRedis::start();
+    let mut host = TestHost::start_with(&redis, &[("app", guests::DIVIDE)], &["--park-unknown", "0"]);
+    let mut sent = 0;
+    for (place, fields) in FIELDS {
+        for field in *fields {
+            for value in bad_values() {
+                let mark = "0123456789-the-place";
+                let spoil = |m: &mut Value| match *place {
+                    "" => m[*field] = json!(mark),
+                    "embed" => m["body"] = json!(mark),
+                    place => m[place][*field] = json!(mark),
+                };
+                let value = match *place {
+                    "embed" => body(&format!(r#"[[1, 2], {{}}, {{"{field}": {value}}}]"#)).to_string(),
+                    _ => value,
+                };
+                let message = String::from_utf8(changed(spoil)).unwrap();
+                redis.push("celery", message.replace(&format!("\"{mark}\""), &value).as_bytes());
+                sent += 1;
+            }
+        }
+    }
+    redis.wait_until_idle();
+    assert_eq!(redis.run("app.divide", json!([1, 2])).to_string(), "SUCCESS 0.5");
+    // Each ended once: as a result by its id, or as a dead letter. The last one was good.
+    let ended = eventually("each has ended", || {
+        let results: Vec<String> = redis.ask(&["KEYS", "celery-task-meta-*"]);
+        let letters: usize = redis.ask(&["ZCARD", "host:dead:since"]);
+        (results.len() + letters > sent).then_some((results.len(), letters))
+    });
+    assert!(ended.0 > 300 && ended.1 > 20, "(results, dead letters) = {ended:?} of {sent}");
+    assert!(host.lives());
+    assert!(!host.output().contains("panicked"), "{}", host.output());
+}
+
 #[test]
 fn a_message_of_50_megabytes_fails_by_its_id() {
     let redis = TestRedis::start();

@@ -1,5 +1,6 @@
 //! Messages as they come: recorded from real Celery, made by hand, and hostile.
 
+mod fields;
 mod hostile;
 mod recorded;
 
