@@ -56,11 +56,14 @@ impl Tenant {
         self.name().map_or(String::new(), |name| format!("{name}{SEPARATOR}"))
     }
 
-    /// The queue that it calls `name`. What the default tenant calls like another one's queue is none of its own.
+    /// The queue that it calls `name`. What the default tenant calls like another one's queue is none of its own, nor what Redis
+    /// has something else under: another tenant's names are its own whatever they are.
     pub fn queue(&self, name: &QueueName) -> Result<QueueName, InvalidName> {
+        let invalid = |reason| Err(InvalidName::new("queue name", name.as_str(), reason));
         match self.0 {
-            None if name.owner().0.is_default() => Ok(name.clone()),
-            None => Err(InvalidName::new("queue name", name.as_str(), "it is the name of a tenant's queue")),
+            None if !name.owner().0.is_default() => invalid("it is the name of a tenant's queue"),
+            None if is_no_queue(name) => invalid("it is the name of something else that the broker keeps"),
+            None => Ok(name.clone()),
             Some(_) => QueueName::new(&format!("{}{name}", self.prefix())),
         }
     }
@@ -79,6 +82,13 @@ impl Tenant {
         let owner = parts.and_then(|(tenant, name)| Some((Self::new(tenant).ok()?, name)));
         owner.filter(|(_, name)| !name.is_empty()).unwrap_or((Self::DEFAULT, shown))
     }
+}
+
+/// Whether Redis has under such a name, of the default tenant, what is no queue of tasks.
+fn is_no_queue(name: &QueueName) -> bool {
+    let name = name.as_str();
+    let kept = ["host:", "unacked", "_kombu.", "celery-task-meta-", "celery-taskset-meta-"];
+    name.ends_with(".pidbox") || kept.iter().any(|other| name.starts_with(other))
 }
 
 impl QueueName {
@@ -180,6 +190,25 @@ mod tests {
         let queue = QueueName::new("acme/celery").unwrap();
         let error = Tenant::DEFAULT.queue(&queue).unwrap_err().to_string();
         assert_eq!(error, "queue name \"acme/celery\" is not usable: it is the name of a tenant's queue");
+    }
+
+    #[test]
+    fn nobody_sends_to_what_the_broker_keeps_for_itself() {
+        for name in [
+            "host:parked",
+            "unacked",
+            "unacked_index",
+            "_kombu.binding.celery",
+            "celery-task-meta-1",
+            "x.celery.pidbox",
+        ] {
+            let name = QueueName::new(name).unwrap();
+            assert!(Tenant::DEFAULT.queue(&name).is_err(), "{name}");
+            assert_eq!(Tenant::new("acme").unwrap().queue(&name).unwrap().owner().1, name.as_str());
+        }
+        for name in ["celery", "celery-tasks", "hosts", "mail.out"] {
+            assert!(Tenant::DEFAULT.queue(&QueueName::new(name).unwrap()).is_ok(), "{name}");
+        }
     }
 
     #[test]

@@ -98,8 +98,12 @@ impl Wanted {
                 queues.push(name.clone());
                 continue;
             }
-            // What is too long with the tenant before it, nobody can send to.
-            queues.extend(self.tenants.iter().filter_map(|tenant| tenant.queue(name).ok()));
+            // What is too long with the tenant before it, nobody can send to. An operator may take from whatever it is.
+            let of = |tenant: &Tenant| match tenant.is_default() {
+                true => Some(name.clone()),
+                false => tenant.queue(name).ok(),
+            };
+            queues.extend(self.tenants.iter().filter_map(of));
         }
         queues.retain(|queue| !self.not.contains(queue));
         queues
