@@ -18,6 +18,7 @@
 //! - [`hostile`]: messages that no client should send neither stop the worker nor block the queue.
 //! - [`plugins`]: plugins come, change and go while the worker runs.
 //! - [`grants`]: plugins reach what they were granted, and nothing else.
+//! - [`registry`]: plugins that are uploaded while workers run: which version runs which call.
 //! - [`rate_limits`]: tasks that may not be run as often as they are called.
 //! - [`receipts`]: a result says what its run took, and the worker adds it up.
 //! - [`retries`]: tasks that fail for now, and how often they may.
@@ -95,6 +96,8 @@ mod processes;
 mod rate_limits;
 #[cfg(test)]
 mod receipts;
+#[cfg(test)]
+mod registry;
 #[cfg(test)]
 mod results;
 #[cfg(test)]

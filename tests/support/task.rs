@@ -17,6 +17,8 @@ pub struct Task {
     headers: Map<String, Value>,
     /// The body of the chord that it is a part of.
     chord: Value,
+    /// The rest of the chain, the next at the end.
+    chain: Value,
 }
 
 impl Task {
@@ -36,6 +38,7 @@ impl Task {
             priority: 0,
             headers,
             chord: Value::Null,
+            chain: Value::Null,
         }
     }
 
@@ -74,6 +77,11 @@ impl Task {
         Self { chord: body.clone(), ..task }
     }
 
+    /// The first of a chain that goes on with these calls, the next at the end.
+    pub fn chain(self, calls: Value) -> Self {
+        Self { chain: calls, ..self }
+    }
+
     /// Hard and soft time limit in seconds.
     pub fn limits(self, hard: Option<f64>, soft: Option<f64>) -> Self {
         self.header("timelimit", json!([hard, soft]))
@@ -88,7 +96,7 @@ impl Task {
     }
 
     pub fn message(&self) -> String {
-        let embed = json!({"callbacks": null, "errbacks": null, "chain": null, "chord": self.chord});
+        let embed = json!({"callbacks": null, "errbacks": null, "chain": self.chain, "chord": self.chord});
         let body = json!([self.args, self.kwargs, embed]).to_string();
         json!({
             "body": BASE64.encode(body),

@@ -21,6 +21,7 @@ use crate::{
     store::{self, Store},
     task::{QueueName, Tenant},
     tenant::MasterKey,
+    uploads::Following,
     worker::{self, Bounds, Shutdown},
 };
 
@@ -159,7 +160,7 @@ impl WorkerArgs {
         unsafe { std::env::remove_var(config::SECRET_KEY) };
         let sandbox = self.sandbox().context("cannot start the sandbox")?;
         let uploading = sandbox.clone();
-        let (folder, loaded) = Folder::open(plugins, sandbox).context("cannot start")?;
+        let (folder, loaded) = Folder::open(plugins, sandbox.clone()).context("cannot start")?;
         let registry = folder.registry();
 
         let control = runtime::Builder::new_current_thread().enable_all().build()?;
@@ -189,8 +190,9 @@ impl WorkerArgs {
             plugin::follow(folder, report);
             let options = self.worker_options(&serving.node, secret_key);
             let (store, guests) = (serving.store.clone(), guests.handle().clone());
+            let uploads = Following::new(&store, &sandbox, registry.clone(), self.tenants.clone());
             let ready = || on_ready(&serving);
-            worker::Worker::run(options, store, registry, shutdown, guests, ready)
+            worker::Worker::run(options, store, registry, Arc::new(uploads), shutdown, guests, ready)
                 .await
                 .context("cannot start")
         })?;

@@ -159,7 +159,7 @@ impl Folder {
     /// Puts the plugins into the registry, and tells of names that two of them claim.
     fn offer(&self, changes: &mut Vec<Change>) {
         let tenants = self.tenants.iter().map(|(tenant, _)| tenant.clone());
-        let taken = self.registry.replace(tenants, self.plugins.values());
+        let taken = self.registry.replace(tenants, self.plugins.values().cloned());
         changes.extend(taken.into_iter().map(|(name, file)| Change::Broken {
             file: name.to_string(),
             reason: format!("this task is already offered by {file:?}, which keeps it"),

@@ -3,16 +3,20 @@
 //! [`Folder`] is the plugin folder and [`follow`] follows it; [`Registry`] is what the worker asks for each message. A file that cannot be
 //! loaded, or whose manifest cannot be read, never takes away a version that works.
 
+mod calls;
 mod folder;
 mod listing;
 mod manifest;
+mod offered;
 mod registry;
 mod settling;
 mod watch;
 
+pub use calls::Calls;
 pub use folder::{Change, Folder};
 pub use listing::Listing;
 pub use manifest::{Manifest, ManifestError};
+pub use offered::Offer;
 pub use registry::{Changes, Entry, Plugin, Registry};
 pub use watch::follow;
 

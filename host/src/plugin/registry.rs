@@ -1,14 +1,21 @@
 //! The tasks that can be run now: tenant and task name to plugin and function.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::{Manifest, PluginError, manifest};
+use super::{
+    Calls, Manifest, Offer, PluginError, manifest,
+    offered::{Offered, Sources, Taken, Tasks},
+};
 use crate::{
     sandbox::{Program, Sandbox, Skipped},
-    task::{Grants, OwnedTask, TaskName, TaskOptions, Tenant},
+    task::{Grants, OwnedTask, TaskId, TaskName, TaskOptions, Tenant},
 };
 
 /// The tasks that can be run now. Asked once for each message, so reading it takes no lock; replaced as a whole when
@@ -16,11 +23,9 @@ use crate::{
 #[derive(Default)]
 pub struct Registry {
     tasks: ArcSwap<Tasks>,
+    sources: Mutex<Sources>,
     changed: watch::Sender<()>,
 }
-
-/// The tasks of each tenant. A tenant that has none yet is known all the same.
-type Tasks = HashMap<Tenant, HashMap<TaskName, Entry>>;
 
 /// Tells when the tasks change.
 pub struct Changes(watch::Receiver<()>);
@@ -50,9 +55,19 @@ pub struct Plugin {
     options: Vec<TaskOptions>,
     /// The functions that only the manifest knows.
     unknown: Vec<Skipped>,
+    /// The digest of the version, if it was uploaded.
+    pub version: Option<Arc<str>>,
+    /// How often it was called.
+    pub calls: Arc<Calls>,
 }
 
 impl Entry {
+    /// The function of a plugin that answers a task, if it has one.
+    pub fn of(plugin: &Arc<Plugin>, task: &TaskName) -> Option<Self> {
+        let function = plugin.task_names().position(|name| name == *task)?;
+        Some(Self { plugin: plugin.clone(), function })
+    }
+
     /// How the task is to be run, as its plugin's manifest says.
     pub fn options(&self) -> &TaskOptions {
         &self.plugin.options[self.function]
@@ -62,7 +77,12 @@ impl Entry {
 impl Registry {
     /// The plugin and function that answer what this tenant calls `task`.
     pub fn find(&self, tenant: &Tenant, task: &TaskName) -> Option<Entry> {
-        self.tasks.load().get(tenant)?.get(task).cloned()
+        self.tasks.load().get(tenant)?.get(task).map(|offered| offered.entry.clone())
+    }
+
+    /// The same for a call of this workflow: it may be one of those that go to a canary.
+    pub fn find_for(&self, tenant: &Tenant, task: &TaskName, root_id: &TaskId) -> Option<Entry> {
+        self.tasks.load().get(tenant)?.get(task).map(|offered| offered.of_workflow(root_id).clone())
     }
 
     /// The same for a task among those of all tenants.
@@ -73,9 +93,9 @@ impl Registry {
     /// All tasks, by tenant and name.
     pub fn tasks(&self) -> Vec<(OwnedTask, Entry)> {
         let tasks = self.tasks.load();
-        let of_tenant = |(tenant, tasks): (&Tenant, &HashMap<TaskName, Entry>)| {
-            let owned = |(task, entry): (&TaskName, &Entry)| {
-                (OwnedTask { tenant: tenant.clone(), task: task.clone() }, entry.clone())
+        let of_tenant = |(tenant, tasks): (&Tenant, &HashMap<TaskName, Offered>)| {
+            let owned = |(task, offered): (&TaskName, &Offered)| {
+                (OwnedTask { tenant: tenant.clone(), task: task.clone() }, offered.entry.clone())
             };
             tasks.iter().map(owned).collect::<Vec<_>>()
         };
@@ -102,30 +122,34 @@ impl Registry {
     ///
     /// When two plugins of a tenant claim one name the earlier keeps it; the names that went to another plugin are returned,
     /// with that plugin's file.
-    pub(super) fn replace<'a>(
+    pub(super) fn replace(
         &self,
         tenants: impl IntoIterator<Item = Tenant>,
-        plugins: impl Iterator<Item = &'a Arc<Plugin>>,
-    ) -> Vec<(OwnedTask, String)> {
-        let mut tasks: Tasks = tenants.into_iter().map(|tenant| (tenant, HashMap::new())).collect();
-        let mut taken = Vec::new();
-        for plugin in plugins {
-            let of_tenant = tasks.entry(plugin.tenant.clone()).or_default();
-            for (function, task) in plugin.task_names().enumerate() {
-                match of_tenant.get(&task) {
-                    Some(earlier) => {
-                        let tenant = plugin.tenant.clone();
-                        taken.push((OwnedTask { tenant, task }, earlier.plugin.file.clone()));
-                    }
-                    None => {
-                        of_tenant.insert(task, Entry { plugin: plugin.clone(), function });
-                    }
-                }
-            }
-        }
+        plugins: impl Iterator<Item = Arc<Plugin>>,
+    ) -> Taken {
+        let mut sources = self.lock();
+        sources.tenants = tenants.into_iter().collect();
+        sources.folder = plugins.collect();
+        self.renew(&sources).0
+    }
+
+    /// Offers the tasks of exactly these uploads from now on, besides those of the folder, which keeps its names: the tasks that
+    /// are not offered are returned, with the file of the plugin that has the name.
+    pub fn offer(&self, uploads: Vec<Offer>) -> Vec<(OwnedTask, String)> {
+        let mut sources = self.lock();
+        sources.uploads = uploads;
+        self.renew(&sources).1
+    }
+
+    fn renew(&self, sources: &Sources) -> (Taken, Taken) {
+        let (tasks, of_folder, of_uploads) = sources.tasks();
         self.tasks.store(Arc::new(tasks));
         self.changed.send_replace(());
-        taken
+        (of_folder, of_uploads)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -161,19 +185,22 @@ impl Plugin {
         let program = sandbox.load(&file, wasm)?;
         let Manifest { options, grants, unknown } = Manifest::of(&file, wasm, beside, program.functions())?;
         let file = tenant.shown(&file).into_owned();
-        Ok(Self { tenant, name, file, program, grants: Arc::new(grants), options, unknown })
+        let (grants, calls) = (Arc::new(grants), Arc::default());
+        Ok(Self { tenant, name, file, program, grants, options, unknown, version: None, calls })
     }
 
-    /// Compiles the bytes of a `.wasm` file that a tenant has uploaded as `name`, with the manifest beside it. Takes as long as compiling
+    /// Compiles a version, named by its digest, of what a tenant has uploaded as `name`, with the manifest beside it. Takes as long as compiling
     /// takes: not for an async thread.
     pub fn uploaded(
         sandbox: &Sandbox,
         tenant: Tenant,
         name: &str,
+        version: &str,
         wasm: &[u8],
         beside: Option<&str>,
     ) -> Result<Self, PluginError> {
-        Self::of(sandbox, tenant, name.to_owned(), format!("{name}.wasm"), wasm, beside)
+        let plugin = Self::of(sandbox, tenant, name.to_owned(), format!("{name}.wasm"), wasm, beside)?;
+        Ok(Self { version: Some(version.into()), ..plugin })
     }
 
     /// The name of a plugin that somebody calls `name`, as that of a file `name.wasm` would be.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Json, OwnedTask, TaskId, TaskName, Tenant};
+use super::{Json, OwnedTask, Pins, TaskId, TaskName, Tenant};
 
 /// One call of a task.
 #[derive(Debug, Clone)]
@@ -96,4 +96,6 @@ pub struct Notes {
     pub parked_until: Option<Timestamp>,
     /// When it was sent, if the sender was `host`: Celery's clients do not say.
     pub sent: Option<Timestamp>,
+    /// On which versions of plugins it stays.
+    pub pins: Pins,
 }

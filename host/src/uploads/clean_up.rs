@@ -6,7 +6,7 @@ use super::{UploadError, Uploaded, Uploads, record};
 use crate::store::Table;
 
 /// How long code is kept that no version names: whoever has put it is about to write the record that does.
-pub(super) const GRACE: Duration = Duration::from_secs(60);
+pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 impl Uploads {
     /// Drops the code that no version of any tenant names, and answers how many blobs that were. A record that cannot be read may

@@ -5,7 +5,7 @@
 //! - `record`: what is known of a plugin and its versions. `change`: how that is changed. `digest`: how versions are named.
 //! - `push`: a version comes. `live`: which one is run. `diff`: what it would change. `canary`: when one goes by itself.
 //! - `signature`: who may upload in a tenant's name. `clean_up`: what nobody needs any more.
-//! - `following`: a worker runs what the records say. `loaded`: a version, ready to run.
+//! - `following`: a worker runs what the records say.
 //!
 //! # What always holds
 //!
@@ -20,6 +20,7 @@ mod clean_up;
 mod diff;
 mod digest;
 mod error;
+mod following;
 mod live;
 mod push;
 mod record;
@@ -28,6 +29,7 @@ mod signature;
 pub use diff::Diff;
 pub use digest::sha256;
 pub use error::{UploadError, UploadErrorKind};
+pub use following::Following;
 pub use push::{Prepared, Upload};
 pub use record::{Canary, Facts, Held, Live, Runs, Uploaded, Version};
 pub use signature::SigningKey;

@@ -92,7 +92,9 @@ impl Uploads {
 
         let (sandbox, owner, called) = (sandbox.clone(), tenant.clone(), name.clone());
         let (bytes, beside) = (wasm.clone(), manifest.clone());
-        let load = move || Plugin::uploaded(&sandbox, owner, &called, &bytes, beside.as_deref());
+        let digest = digest::version(&code, manifest.as_deref());
+        let named = digest.clone();
+        let load = move || Plugin::uploaded(&sandbox, owner, &called, &named, &bytes, beside.as_deref());
         let loaded = tokio::task::spawn_blocking(load).await.unwrap_or_else(|panic| {
             let reason = panic.to_string();
             Err(PluginError::Load(LoadError::Panic { file: format!("{name}.wasm"), reason }))
@@ -106,7 +108,7 @@ impl Uploads {
             return Err(UploadError::Value { what, value: format!("{size} bytes long"), reason });
         }
         let version = Version {
-            digest: digest::version(&code, facts.manifest.as_deref()),
+            digest,
             code,
             size: wasm.len() as u64,
             at: Timestamp::now(),

@@ -67,7 +67,7 @@ impl Accesses {
         access
     }
 
-    /// The plugins of the default tenant are the operator's own, and get what they ask for.
+    /// The plugins of the default tenant are the operator's own, or were approved by one, and get what they ask for.
     fn granted(&self, tenant: &Tenant, asked: &Grants) -> Grants {
         if tenant.is_default() {
             return asked.clone();

@@ -32,7 +32,9 @@ use crate::{
     },
     sandbox::{Call, ProgressSink, Run, TimeLimits},
     store::{Delivery, Publication, Settled, Settlement, StoredResult, Tag},
-    task::{Disposition, Exception, Failure, Outcome, Receipt, Request, State, TaskName, Tenant, decide},
+    task::{
+        Asked, Disposition, Exception, Failure, Outcome, Receipt, Request, State, TaskName, Tenant, decide,
+    },
 };
 
 /// Runs the task that a message asks for and has the delivery settled. Every path through here ends in a settlement, but
@@ -139,7 +141,7 @@ async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Life>) 
         worker.events.received(&request);
         return End::Delayed { request, until };
     }
-    let work = match Work::of(worker, life) {
+    let work = match Work::of(worker, life).await {
         Ok(work) => work,
         Err(NotHere::Ended(outcome)) => {
             worker.events.received(&request);
@@ -151,6 +153,10 @@ async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Life>) 
     };
     let Work { entry, .. } = &work;
     let request = with_options(entry, request);
+    if !request.notes.pins.is_empty() {
+        // A life has one run.
+        let _ = life.pins.set(request.notes.pins.clone());
+    }
     worker.events.received(&request);
     if let Err(end) = rate_limit::admit(worker, &delivery, &request).await {
         return end;
@@ -178,17 +184,25 @@ async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Life>) 
     };
     fail_point::reach("run:after");
     let receipt = life.receipt.get_or_init(|| receipt(entry, &run, waited));
+    entry.plugin.calls.end(has_failed(&run));
     worker.tally.ran(receipt);
     log_output(&request, &run);
     conclude(worker, entry, &delivery, request, run)
 }
 
-/// The request as its plugin wants it run.
+/// The request as its plugin wants it run: perhaps without a result, and perhaps staying on this version.
 fn with_options(entry: &Entry, request: Arc<Request>) -> Arc<Request> {
-    match entry.options().ignore_result && !request.ignore_result {
-        true => Arc::new(Request { ignore_result: true, ..Request::clone(&request) }),
-        false => request,
+    let (options, version) = (entry.options(), entry.plugin.version.as_deref());
+    let pin = version.filter(|_| options.pin_version);
+    if pin.is_none() && (request.ignore_result || !options.ignore_result) {
+        return request;
     }
+    let mut request = Request::clone(&request);
+    request.ignore_result |= options.ignore_result;
+    if let Some(version) = pin {
+        request.notes.pins = request.notes.pins.with(&entry.plugin.name, version);
+    }
+    Arc::new(request)
 }
 
 /// How long a message waits before it asks again whether it may have its last try.
@@ -298,6 +312,12 @@ fn receipt(entry: &Entry, run: &Run, waited: Option<Duration>) -> Receipt {
     Receipt { wall, cpu, peak_memory: peak_memory as u64, waited, digest }
 }
 
+/// Whether a run counts as a failure of its version. To be ignored or run again is what a version may want.
+fn has_failed(run: &Run) -> bool {
+    matches!(run.outcome, Outcome::Failure(_))
+        && !matches!(run.asked, Some(Asked::Ignore | Asked::Reject { requeue: true }))
+}
+
 /// What follows from a run: its outcome, or another try.
 fn conclude(worker: &Worker, entry: &Entry, delivery: &Delivery, request: Arc<Request>, run: Run) -> End {
     let Run { outcome, asked, .. } = run;
@@ -324,7 +344,7 @@ fn retry(
 ) -> End {
     let eta = worker.clock.after(after);
     let tag = uuid::Uuid::new_v4().to_string();
-    match message::retried(&delivery.message, request.id.as_str(), retries, eta, &tag) {
+    match message::retried(&delivery.message, request.id.as_str(), retries, eta, &tag, &request.notes.pins) {
         Some(message) => {
             let (queue, priority) = (delivery.queue.clone(), request.priority);
             let again = Publication { queue, priority, due: Some(eta), message: message.into() };

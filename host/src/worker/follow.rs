@@ -6,7 +6,7 @@ use super::{Worker, end::End};
 use crate::{
     canvas::{self, Builtin, Follow, InvalidCanvas, Sent, Setting, Workflow},
     sandbox::Outbox,
-    task::{Exception, Failure, Outcome, Receipt, Request, SharedJson, TaskName, Tenant},
+    task::{Exception, Failure, Outcome, Pins, Receipt, Request, SharedJson, TaskName, Tenant},
 };
 
 /// What is known of a task once its message was read.
@@ -15,6 +15,8 @@ pub(super) struct Life {
     pub request: Arc<Request>,
     /// The signal that it was stopped with, if it was.
     pub signal: OnceLock<i32>,
+    /// The versions on which what comes after it stays.
+    pub pins: OnceLock<Pins>,
     /// What its run took, once it has run.
     pub receipt: OnceLock<Receipt>,
     workflow: Result<Workflow, InvalidCanvas>,
@@ -29,6 +31,7 @@ impl Life {
         Self {
             request: Arc::new(request),
             signal: OnceLock::new(),
+            pins: OnceLock::new(),
             receipt: OnceLock::new(),
             workflow,
             sent: Arc::default(),
@@ -85,6 +88,9 @@ impl Outbox for Mutex<Sent> {
 pub(super) fn after(worker: &Worker, end: End, life: Option<&Life>) -> (End, Follow) {
     let Some(life) = life else { return (end, Follow::default()) };
     let (end, mut follow) = after_own(worker, end, life);
+    if let Some(pins) = life.pins.get() {
+        follow.sends.iter_mut().for_each(|send| send.pins = pins.clone());
+    }
     follow.add(std::mem::take(&mut *life.finished.lock().unwrap_or_else(PoisonError::into_inner)));
     (end, follow)
 }

@@ -4,6 +4,7 @@
 //! - `work`: what a message needs done. `access`, `secrets`: what its plugin may reach. `follow`, `chords`: what comes after a task, and after the last part of a chord.
 //! - `events`: telling those who watch. `control`: what it is asked and told from outside, and `pool`, `autoscale`, `queues`
 //!   and `time_limits`, which that can change. `tenants`: whose tasks it runs. `tally`, `machine`: numbers for those who ask.
+//! - `uploads`: versions of plugins that come and go by the store.
 //! - `running`: what runs now, and stopping it. `revoked`: what must not run. `last_try`: what runs for the last time.
 //! - `paused`: queues that nothing is taken from. `parking`: messages that wait for a plugin. `rate_limit`: messages that wait for
 //!   their turn. `clock`: the store's time.
@@ -32,6 +33,7 @@ use crate::{
     store::{Report, Store, StoreError, Taken},
     task::{QueueName, Tenant},
     tenant::MasterKey,
+    uploads::Following,
 };
 
 mod access;
@@ -60,6 +62,7 @@ mod shutdown;
 mod tally;
 mod tenants;
 mod time_limits;
+mod uploads;
 mod work;
 
 use access::Accesses;
@@ -124,6 +127,7 @@ pub struct Worker {
     options: Options,
     store: Store,
     registry: Arc<Registry>,
+    uploads: Arc<Following>,
     accesses: Accesses,
     secrets: Arc<KnownSecrets>,
     shutdown: Shutdown,
@@ -160,6 +164,7 @@ impl Worker {
         options: Options,
         store: Store,
         registry: Arc<Registry>,
+        uploads: Arc<Following>,
         shutdown: Shutdown,
         guests: Handle,
         on_ready: impl FnOnce(),
@@ -181,6 +186,7 @@ impl Worker {
             secrets,
             store,
             registry,
+            uploads,
             shutdown,
             settler,
             lease: Lease::default(),
@@ -192,6 +198,8 @@ impl Worker {
         };
         lease::announce(&worker).await?;
         access::catch_up(&worker).await?;
+        worker.uploads.look().await?;
+        worker.queues.serve(worker.tenants.served());
         let worker = Arc::new(worker);
         let (greeted, has_greeted) = oneshot::channel();
         let telling = worker.clone();
@@ -284,7 +292,7 @@ impl Worker {
         commits: Commits,
         guests: &Handle,
         greeted: oneshot::Sender<()>,
-    ) -> [JoinHandle<()>; 12] {
+    ) -> [JoinHandle<()>; 14] {
         let commits = commits.run(self.store.broker.clone(), self.shutdown.clone(), guests.clone());
         let [
             beating,
@@ -297,6 +305,8 @@ impl Worker {
             serving,
             pausing,
             granting,
+            uploading,
+            counting,
             answering,
         ] = std::array::from_fn(|_| self.clone());
         [
@@ -311,6 +321,8 @@ impl Worker {
             tokio::spawn(essential(async move { tenants::follow(&serving).await })),
             tokio::spawn(essential(async move { paused::follow(&pausing).await })),
             tokio::spawn(essential(async move { access::follow(&granting).await })),
+            tokio::spawn(essential(async move { uploads::follow(&uploading).await })),
+            tokio::spawn(essential(async move { uploads::report(&counting).await })),
             tokio::spawn(essential(control::serve(answering, greeted))),
         ]
     }

@@ -35,14 +35,22 @@ pub(super) enum NotHere {
 }
 
 impl Work {
-    pub fn of(worker: &Worker, life: &Life) -> Result<Self, NotHere> {
+    /// On the version on which the workflow stays, if it does and that can be run; else on the one that takes calls now.
+    pub async fn of(worker: &Worker, life: &Life) -> Result<Self, NotHere> {
         let (task, each) = match life.builtin() {
             None => (life.request.task.clone(), None),
             Some(Builtin::Each { task, args }) => (task, Some(args)),
             Some(Builtin::Unlock { chord, pause }) => return Err(NotHere::Unlock(chord, pause)),
             Some(Builtin::Ended(outcome)) => return Err(NotHere::Ended(outcome)),
         };
-        match worker.registry.find(&life.request.tenant, &task) {
+        let request = &life.request;
+        let pinned = match request.notes.pins.of(&task) {
+            Some((plugin, digest)) => worker.uploads.pinned(&request.tenant, plugin, digest).await,
+            None => None,
+        };
+        let pinned =
+            pinned.and_then(|plugin| Entry::of(&plugin, &task)).filter(|entry| entry.options().pin_version);
+        match pinned.or_else(|| worker.registry.find_for(&request.tenant, &task, &request.root_id)) {
             Some(entry) => Ok(Self { entry, each }),
             None => Err(NotHere::Unknown(task)),
         }

@@ -13,7 +13,7 @@ use serde_json::Number;
 
 use crate::{
     protocol::{envelope::DeliveryInfo, repr, time},
-    task::{Json, Limits, QueueName, SharedJson, TaskId, TaskName},
+    task::{Json, Limits, Pins, QueueName, SharedJson, TaskId, TaskName},
 };
 
 /// A task to be sent.
@@ -61,6 +61,8 @@ pub struct Submission {
     pub headers: IndexMap<String, SharedJson>,
     /// What is to be called when it has ended.
     pub embed: Embed,
+    /// On which versions of plugins it stays.
+    pub pins: Pins,
 }
 
 /// What is to be called when a task has ended, as JSON (celery-protocol.md, 1.3).
@@ -111,6 +113,7 @@ impl Submission {
             stamps: IndexMap::new(),
             headers: IndexMap::new(),
             embed: Embed::default(),
+            pins: Pins::default(),
         }
     }
 
@@ -153,7 +156,7 @@ pub fn encode(submission: &Submission, now: Timestamp, delivery_tag: &str, origi
             replaced_task_nesting: submission.replaced_task_nesting,
             stamped_headers: submission.stamped_headers.as_ref(),
             stamps: &submission.stamps,
-            host: super::rewrite::notes_of_sending(now),
+            host: super::rewrite::notes_of_sending(now, &submission.pins),
             own: submission.headers.iter().filter(|(name, _)| !is_celerys(name)).collect(),
         },
         properties: Properties {

@@ -8,7 +8,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::{protocol::time, task::Notes};
+use crate::{
+    protocol::time,
+    task::{Notes, Pins},
+};
 
 /// The header with our notes.
 pub const HEADER: &str = "host";
@@ -68,7 +71,7 @@ pub fn mark_parked(message: &[u8], until: Timestamp) -> Option<Vec<u8>> {
 }
 
 /// The message for the next try of its task, as Python's `retry` sends it (celery-protocol.md, 5): the same but for the
-/// count of retries, the eta, and the task itself as parent. `None` also for a message of protocol 1, which has no headers
+/// count of retries, the eta, and the task itself as parent; it stays on the versions in `pins`. `None` also for a message of protocol 1, which has no headers
 /// that could carry the count.
 pub fn retried(
     message: &[u8],
@@ -76,9 +79,11 @@ pub fn retried(
     retries: u32,
     eta: Timestamp,
     delivery_tag: &str,
+    pins: &Pins,
 ) -> Option<Vec<u8>> {
     let mut envelope = Envelope::read_protocol_2(message)?;
     envelope.begin_anew(delivery_tag)?;
+    envelope.notes.pins = pins.clone();
     envelope.set_header("retries", retries)?;
     envelope.set_header("eta", time::write(eta))?;
     envelope.set_header("parent_id", id)?;
@@ -114,11 +119,13 @@ struct WrittenNotes {
     parked_until: Option<String>,
     #[serde(skip_serializing_if = "is_default")]
     sent: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    pins: Pins,
 }
 
 /// The notes of a message that is sent now, as its encoder writes them.
-pub fn notes_of_sending(now: Timestamp) -> impl Serialize {
-    WrittenNotes { sent: Some(time::write(now)), ..WrittenNotes::default() }
+pub fn notes_of_sending(now: Timestamp, pins: &Pins) -> impl Serialize + use<> {
+    WrittenNotes { sent: Some(time::write(now)), pins: pins.clone(), ..WrittenNotes::default() }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -136,6 +143,7 @@ pub fn read_notes(header: Option<&RawValue>) -> Notes {
         admitted: written.admitted,
         parked_until: written.parked_until.and_then(|text| time::read(&text)),
         sent: written.sent.and_then(|text| time::read(&text)),
+        pins: written.pins,
     }
 }
 
@@ -211,9 +219,13 @@ impl<'a> Envelope<'a> {
         if self.notes == Notes::default() {
             self.headers.shift_remove(HEADER);
         } else {
-            let Notes { deaths, running, begun, admitted, parked_until, sent } = self.notes;
+            let Notes { deaths, running, begun, admitted, parked_until, sent, pins } =
+                std::mem::take(&mut self.notes);
             let (parked_until, sent) = (parked_until.map(time::write), sent.map(time::write));
-            self.set_header(HEADER, WrittenNotes { deaths, running, begun, admitted, parked_until, sent })?;
+            self.set_header(
+                HEADER,
+                WrittenNotes { deaths, running, begun, admitted, parked_until, sent, pins },
+            )?;
         }
         let (headers, properties) = (raw(&self.headers)?, raw(&self.properties)?);
         self.envelope.insert("headers".to_owned(), headers);
@@ -283,7 +295,7 @@ mod tests {
         let eta = "2030-01-31T12:00:00Z".parse().unwrap();
         let lost = text(mark_lost(SENT.as_bytes()));
         assert_eq!(
-            text(retried(lost.as_bytes(), "a", 2, eta, "new")),
+            text(retried(lost.as_bytes(), "a", 2, eta, "new", &Pins::default())),
             r#"{"body":"[]","headers":{"task":"f","id":"a","retries":2,"x":1e400,"eta":"2030-01-31T12:00:00.000000+00:00","parent_id":"a"},"properties":{"delivery_tag":"new","delivery_info":{"routing_key":"q"}}}"#
         );
         assert_eq!(
@@ -293,9 +305,19 @@ mod tests {
     }
 
     #[test]
+    fn a_retry_stays_on_its_version_and_a_replay_does_not() {
+        let pins = Pins::default().with("app", &"a".repeat(64));
+        let eta = "2030-01-31T12:00:00Z".parse().unwrap();
+        let retry = text(retried(SENT.as_bytes(), "a", 1, eta, "new", &pins));
+        assert_eq!(notes(&retry).pins, pins);
+        assert_eq!(notes(&text(mark_lost(retry.as_bytes()))).pins, pins, "whatever happens to it");
+        assert_eq!(notes(&text(replayed(retry.as_bytes(), "newer"))).pins, Pins::default());
+    }
+
+    #[test]
     fn a_replay_of_a_retry_is_nobodys_child() {
         let eta = "2030-01-31T12:00:00Z".parse().unwrap();
-        let retry = text(retried(SENT.as_bytes(), "a", 2, eta, "new"));
+        let retry = text(retried(SENT.as_bytes(), "a", 2, eta, "new", &Pins::default()));
         assert!(
             text(replayed(retry.as_bytes(), "newer"))
                 .contains(r#""eta":null,"parent_id":null,"expires":null}"#)
@@ -309,7 +331,11 @@ mod tests {
         let body = r#""body": "{\"task\": \"f\", \"id\": \"a\", \"args\": []}", "properties": {}"#;
         for headers in ["{}", "null", r#"{"task": null}"#, r#"{"task": 5}"#] {
             let message = format!(r#"{{{body}, "headers": {headers}}}"#);
-            assert_eq!(retried(message.as_bytes(), "a", 1, Timestamp::UNIX_EPOCH, "new"), None, "{headers}");
+            assert_eq!(
+                retried(message.as_bytes(), "a", 1, Timestamp::UNIX_EPOCH, "new", &Pins::default()),
+                None,
+                "{headers}"
+            );
             assert_eq!(replayed(message.as_bytes(), "new"), None, "{headers}");
             assert!(mark_redelivered(message.as_bytes()).is_some(), "{headers}");
         }
@@ -343,7 +369,7 @@ mod tests {
             (mark_lost(message), true),
             (mark_requeued(message), false),
             (mark_parked(message, Timestamp::UNIX_EPOCH), false),
-            (retried(message, "a", 1, Timestamp::UNIX_EPOCH, "new"), false),
+            (retried(message, "a", 1, Timestamp::UNIX_EPOCH, "new", &Pins::default()), false),
             (replayed(message, "new"), false),
         ] {
             let again = text(again);

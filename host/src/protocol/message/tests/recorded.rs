@@ -204,7 +204,9 @@ fn a_message_is_retried_as_python_retries_it() {
             let theirs: Value = serde_json::from_str(&retry.message).unwrap();
             let tag = theirs["properties"]["delivery_tag"].as_str().unwrap();
             let id = request.id.as_str();
-            let ours = retried(tried.message.as_bytes(), id, request.retries + 1, eta, tag).unwrap();
+            let ours =
+                retried(tried.message.as_bytes(), id, request.retries + 1, eta, tag, &Default::default())
+                    .unwrap();
             let ours: Value = serde_json::from_slice(&ours).unwrap();
             // Python says twice who sent the first message: in a property too, which nobody reads.
             let without_origin = |message| without(message, &[("properties", "origin")]);
@@ -230,7 +232,10 @@ fn recorded_messages_of_protocol_1_are_not_retried() {
     let recorded = find("raw-proto1");
     let request = decoded(recorded.message.as_bytes()).unwrap();
     let now = jiff::Timestamp::UNIX_EPOCH;
-    assert_eq!(retried(recorded.message.as_bytes(), request.id.as_str(), 1, now, "tag"), None);
+    assert_eq!(
+        retried(recorded.message.as_bytes(), request.id.as_str(), 1, now, "tag", &Default::default()),
+        None
+    );
 }
 
 #[test]
