@@ -68,7 +68,8 @@ fn marked(bytes: &[u8], request: &Request) {
         assert_eq!(again.args.get(), request.args.get());
     }
     let parked = message::mark_parked(bytes, Timestamp::UNIX_EPOCH);
-    let retried = message::retried(bytes, request.id.as_str(), 3, Timestamp::UNIX_EPOCH, "tag");
+    let retried =
+        message::retried(bytes, request.id.as_str(), 3, Timestamp::UNIX_EPOCH, "tag", &request.notes.pins);
     for changed in [parked, retried, message::replayed(bytes, "tag")].into_iter().flatten() {
         let again = message::decode(&changed, tenant(), &roomy)
             .expect("a message that was changed can be read again");
