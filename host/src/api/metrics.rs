@@ -124,6 +124,8 @@ async fn add_totals(app: &App, registry: &mut Registry) -> Result<(), Problem> {
         "worker_seconds",
         "How long the runs of a worker took, computed, and had waited before",
     );
+    let refused =
+        counters(registry, "worker_refused", "How often plugins were refused what they were not granted");
     let memory = Family::<Labels, Gauge>::default();
     registry.register("worker_peak_memory_bytes", "The most memory of one run of a worker", memory.clone());
     for (worker, reply) in &replies {
@@ -141,6 +143,14 @@ async fn add_totals(app: &App, registry: &mut Registry) -> Result<(), Problem> {
         }
         for (kind, key) in [("run", "runtime"), ("cpu", "cputime"), ("waited", "waited")] {
             seconds.get_or_create(&of(&[("kind", kind)])).inc_by(number(key));
+        }
+        for (tenant, kinds) in totals.get("refused").and_then(Value::as_object).into_iter().flatten() {
+            for kind in ["http", "keyvalue", "config", "submit"] {
+                let count = kinds[kind].as_f64().filter(|count| *count > 0.0);
+                if let Some(count) = count {
+                    refused.get_or_create(&of(&[("tenant", tenant), ("kind", kind)])).inc_by(count);
+                }
+            }
         }
         memory.get_or_create(&of(&[])).set(number("memory") as i64);
     }

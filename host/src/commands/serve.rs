@@ -17,7 +17,7 @@ use crate::{
     config,
     plugin::{self, Change, Folder, Plugin, Registry},
     protocol::message::MessageLimits,
-    sandbox::{self, HttpOptions, Network, Sandbox},
+    sandbox::{self, HttpOptions, PrivateNetwork, Sandbox},
     store::{self, Store},
     task::{QueueName, Tenant},
     tenant::MasterKey,
@@ -90,10 +90,10 @@ pub(super) struct WorkerArgs {
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = config::bytes)]
     max_result_size: usize,
 
-    /// Networks that requests of plugins may reach although they are not public, with commas between: 10.1.0.0/16. The plugin needs
-    /// a grant for the host all the same
-    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
-    allow_private_http: Vec<Network>,
+    /// Networks that requests of plugins may reach although they are not public, with commas between: 10.1.0.0/16 for plugins of the
+    /// default tenant, acme=10.1.0.0/16 for those of acme. The plugin needs a grant for the host all the same
+    #[arg(long, value_name = "[TENANT=]CIDR", value_delimiter = ',')]
+    allow_private_http: Vec<PrivateNetwork>,
 
     /// Certificates in PEM that requests of plugins trust besides those of the internet
     #[arg(long, value_name = "FILE")]

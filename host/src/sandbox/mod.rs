@@ -55,7 +55,7 @@ use wasmtime::Engine;
 pub use access::{Access, KeyValue, SecretSource, Secrets};
 use code_cache::CodeCache;
 pub use convert::BadArgument;
-pub use http::{HttpOptions, Network};
+pub use http::{HttpOptions, Network, PrivateNetwork};
 pub use load::LoadError;
 pub use output::Output;
 pub use program::{Function, Program, Shape};

@@ -114,6 +114,10 @@ impl Refuser {
         Self { access, shown: Arc::default() }
     }
 
+    pub(super) fn tenant(&self) -> &Tenant {
+        &self.access.tenant
+    }
+
     pub(super) fn grants(&self) -> &Grants {
         &self.access.grants
     }

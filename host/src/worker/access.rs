@@ -46,6 +46,11 @@ impl Accesses {
         }
     }
 
+    /// What plugins were refused.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
     /// What runs of this plugin may reach.
     pub fn of(&self, tenant: &Tenant, plugin: &Arc<Plugin>) -> Arc<Access> {
         let address = Arc::as_ptr(plugin) as usize;
@@ -142,4 +147,47 @@ fn keyvalue(entries: Arc<dyn KeyValue>, tenant: Tenant, quota: u64) -> sandbox::
         }
         .boxed()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{self, Record, Store};
+
+    fn news(records: &[(&str, &str)], keys: &[&str]) -> RecordNews {
+        let record = |(key, value): &(&str, &str)| Record {
+            key: (*key).to_owned(),
+            value: (*value).to_owned(),
+            revision: 1,
+        };
+        let keys = keys.iter().map(|&key| key.to_owned()).collect();
+        RecordNews { revision: 1, changed: records.iter().map(record).collect(), keys }
+    }
+
+    #[tokio::test]
+    async fn a_tenant_s_plugins_get_what_they_ask_for_and_no_more_than_its_record_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("store").display());
+        let store = Store::open(&url, None, store::Options::default()).await.unwrap();
+        let accesses = Accesses::new(store.keyvalue, Arc::new(KnownSecrets::new(None)));
+        let (acme, other) = (Tenant::new("acme").unwrap(), Tenant::new("other").unwrap());
+        let hosts = |hosts: &[&str]| hosts.iter().map(|host| host.parse().unwrap()).collect();
+        let http = hosts(&["a.example.org", "b.org"]);
+        let asked = Grants { http, keyvalue: 100, ..Grants::default() };
+        let granted = |tenant: &Tenant| accesses.granted(tenant, &asked);
+
+        assert_eq!(granted(&Tenant::DEFAULT), asked);
+        assert_eq!(granted(&acme), Grants::default());
+        let record = r#"{"version": 1, "grants": {"http": ["*.example.org"], "keyvalue": 10}}"#;
+        accesses.learn(news(&[("acme", record)], &["acme"]));
+        let some = Grants { http: hosts(&["a.example.org"]), keyvalue: 10, ..Grants::default() };
+        assert_eq!((granted(&acme), granted(&other)), (some.clone(), Grants::default()));
+        accesses.learn(news(&[], &["acme"]));
+        assert_eq!(granted(&acme), some, "what has not changed stays");
+        accesses.learn(news(&[("acme", "{")], &["acme"]));
+        assert_eq!(granted(&acme), Grants::default(), "what cannot be read grants nothing");
+        accesses.learn(news(&[("acme", record)], &["acme"]));
+        accesses.learn(news(&[], &[]));
+        assert_eq!(granted(&acme), Grants::default(), "what is gone grants nothing");
+    }
 }

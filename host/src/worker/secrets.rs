@@ -80,3 +80,40 @@ impl KnownSecrets {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{store::Record, task::Secret};
+
+    #[test]
+    fn a_secret_is_known_as_long_as_it_is_kept_and_to_its_tenant_only() {
+        let key = MasterKey::parse(&"0a".repeat(32)).unwrap();
+        let known = KnownSecrets::new(Some(key.clone()));
+        let (acme, other) = (Tenant::new("acme").unwrap(), Tenant::new("other").unwrap());
+        let sealed = |tenant: &Tenant, name: &str| {
+            key.seal(tenant, name, &Secret::new(format!("secret of {name}"))).unwrap().to_json()
+        };
+        let learn = |records: &[(&str, String)], keys: &[&str]| {
+            let record = |(key, value): &(&str, String)| Record {
+                key: (*key).to_owned(),
+                value: value.clone(),
+                revision: 1,
+            };
+            let keys = keys.iter().map(|&key| key.to_owned()).collect();
+            let changed = records.iter().map(record).collect();
+            known.learn(&key, RecordNews { revision: 1, changed, keys });
+        };
+        let names = |tenant: &Tenant| known.of(tenant).unwrap().keys().cloned().collect::<Vec<_>>();
+
+        // The last was moved from one tenant to the other by somebody who can write to the store.
+        let records =
+            [("acme/A", sealed(&acme, "A")), ("acme/B", sealed(&acme, "B")), ("other/A", sealed(&acme, "A"))];
+        learn(&records, &["acme/A", "acme/B", "other/A"]);
+        assert_eq!((names(&acme), names(&other)), (vec!["A".to_owned(), "B".to_owned()], vec![]));
+        assert_eq!(known.of(&acme).unwrap()["A"].as_str(), "secret of A");
+        learn(&[("nonsense", String::new())], &["acme/B", "nonsense"]);
+        assert_eq!(names(&acme), ["B"]);
+        assert!(KnownSecrets::new(None).of(&acme).is_err(), "without a key nobody knows");
+    }
+}

@@ -48,7 +48,7 @@ pub struct Call {
     /// Keyword arguments
     #[schema(value_type = Option<std::collections::HashMap<String, serde_json::Value>>)]
     pub kwargs: Option<Box<RawValue>>,
-    /// The queue; `celery` if none is named
+    /// The queue; if none is named it is that of the plugin's manifest, else `celery`
     #[schema(min_length = 1, max_length = 180, pattern = "^[^/\\x00-\\x1f\\x7f-\\x9f]+$")]
     pub queue: Option<String>,
     /// 0 to 9; 0 is taken first
@@ -143,7 +143,9 @@ impl App {
     pub fn submission(&self, tenant: &Tenant, call: Call) -> Result<(Submission, Sent), Problem> {
         let now = Timestamp::now();
         let task: TaskName = named("task", &call.task)?;
-        let queue = queue(tenant, call.queue.as_deref())?;
+        let entry = self.tasks.as_ref().and_then(|tasks| tasks.find(tenant, &task));
+        let preferred = entry.as_ref().and_then(|entry| entry.options().queue.as_ref());
+        let queue = queue(tenant, call.queue.as_deref().or(preferred.map(QueueName::as_str)))?;
         let args = shaped("args", call.args, '[', "[]")?;
         let kwargs = shaped("kwargs", call.kwargs, '{', "{}")?;
         let priority = call.priority.unwrap_or(0);
@@ -164,7 +166,7 @@ impl App {
             hard: limit("time_limit", call.time_limit)?,
             soft: limit("soft_time_limit", call.soft_time_limit)?,
         };
-        let checked = match self.tasks.as_ref().and_then(|tasks| tasks.find(tenant, &task)) {
+        let checked = match &entry {
             Some(entry) => {
                 entry.plugin.program.check(entry.function, &args, &kwargs).map_err(|bad| {
                     let text = bad.exception.message();

@@ -4,9 +4,13 @@ use std::{
     io,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
     sync::Arc,
+    thread,
 };
 
-use tokio::{net::TcpStream, sync::Semaphore};
+use tokio::{
+    net::TcpStream,
+    sync::{Semaphore, oneshot},
+};
 use tokio_rustls::{
     TlsConnector,
     rustls::{
@@ -16,7 +20,8 @@ use tokio_rustls::{
 };
 use wasmtime_wasi_http::Error;
 
-use super::{HttpOptions, meter::Stream, network, target::Target};
+use super::{HttpOptions, PrivateNetwork, meter::Stream, network, target::Target};
+use crate::task::Tenant;
 
 /// What the requests of all guests share.
 pub(in crate::sandbox) struct Client {
@@ -68,10 +73,14 @@ impl Client {
     }
 
     /// Connects to one of the target's addresses that may be reached.
-    pub(super) async fn connect(&self, target: &Target) -> Result<Box<dyn Stream>, NoConnection> {
+    pub(super) async fn connect(
+        &self,
+        target: &Target,
+        tenant: &Tenant,
+    ) -> Result<Box<dyn Stream>, NoConnection> {
         let found = self.look_up(target).await.map_err(NoConnection::Failed)?;
         let reachable: Vec<_> =
-            found.iter().filter(|address| self.may_reach(address.ip())).take(TRIES).collect();
+            found.iter().filter(|address| self.may_reach(address.ip(), tenant)).take(TRIES).collect();
         if let (true, Some(first)) = (reachable.is_empty(), found.first()) {
             return Err(NoConnection::Private(first.ip()));
         }
@@ -85,9 +94,10 @@ impl Client {
         Err(NoConnection::Failed(Error::Connect(refused)))
     }
 
-    fn may_reach(&self, address: IpAddr) -> bool {
-        network::is_public(address)
-            || self.options.allow_private.iter().any(|network| network.contains(address))
+    fn may_reach(&self, address: IpAddr, tenant: &Tenant) -> bool {
+        let allowed =
+            |private: &PrivateNetwork| private.tenant == *tenant && private.network.contains(address);
+        network::is_public(address) || self.options.allow_private.iter().any(allowed)
     }
 
     async fn look_up(&self, target: &Target) -> Result<Vec<SocketAddr>, Error> {
@@ -97,12 +107,16 @@ impl Client {
         let failed = || Error::DnsError { rcode: None, info_code: None };
         let permit = self.lookups.clone().acquire_owned().await.map_err(|_| failed())?;
         let (host, port) = (target.host.clone(), target.port);
-        let lookup = tokio::task::spawn_blocking(move || {
+        let (answer, answered) = oneshot::channel();
+        // A thread of its own, for which no shutdown waits: the system's resolver takes its time when its servers are away.
+        let lookup = move || {
             // Held by the thread: whoever asked may be gone before the answer comes.
             let _permit = permit;
-            (host.as_str(), port).to_socket_addrs().map(Iterator::collect)
-        });
-        let found: Vec<SocketAddr> = lookup.await.map_err(|_| failed())?.map_err(|_| failed())?;
+            let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+            drop(answer.send(found));
+        };
+        thread::Builder::new().name("lookup".to_owned()).spawn(lookup).map_err(|_| failed())?;
+        let found: Vec<SocketAddr> = answered.await.map_err(|_| failed())?.map_err(|_| failed())?;
         if found.is_empty() { Err(failed()) } else { Ok(found) }
     }
 

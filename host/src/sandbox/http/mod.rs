@@ -35,7 +35,7 @@ mod target;
 mod tests;
 
 pub(super) use client::Client;
-pub use network::Network;
+pub use network::{Network, PrivateNetwork};
 
 use body::{Received, explained};
 use client::NoConnection;
@@ -56,7 +56,7 @@ pub struct HttpOptions {
     /// The longest time for a connection, for the beginning of an answer, and between two parts of it.
     pub patience: Duration,
     /// Networks that are not public and may be reached all the same.
-    pub allow_private: Vec<Network>,
+    pub allow_private: Vec<PrivateNetwork>,
     /// Certificates of authorities, in PEM, that are trusted besides those of the internet.
     pub authorities: Option<Vec<u8>>,
 }
@@ -185,7 +185,9 @@ impl Door {
         let patience = self.client.options.patience;
         let within = |asked: Option<Duration>| asked.map_or(patience, |asked| asked.min(patience));
 
-        let connecting = timeout(within(options.connect_timeout), self.client.connect(target)).await;
+        let connecting =
+            timeout(within(options.connect_timeout), self.client.connect(target, self.refuser.tenant()))
+                .await;
         let stream =
             connecting.map_err(|_elapsed| Error::ConnectionTimeout)?.map_err(|error| match error {
                 NoConnection::Failed(error) => error,

@@ -6,11 +6,22 @@ use std::{
     str::FromStr,
 };
 
+use crate::task::{InvalidName, Tenant};
+
 /// A range of addresses: `10.0.0.0/8`. An address alone is a range of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
     bits: u8,
+}
+
+/// A network that is not public, and the tenant whose plugins may reach it all the same: `10.1.0.0/16` is for those of the default
+/// tenant, `acme=10.1.0.0/16` for those of acme. A tenant that is granted a host of its own can have its name lead anywhere, so
+/// no network is for all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrivateNetwork {
+    pub(super) tenant: Tenant,
+    pub(super) network: Network,
 }
 
 /// The ranges of IPv4 that are not the public internet, as IANA keeps them: this network, private, shared (carrier NAT), loopback,
@@ -88,6 +99,20 @@ impl FromStr for Network {
             return Err(wrong());
         }
         Ok(Self { address, bits })
+    }
+}
+
+impl FromStr for PrivateNetwork {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (tenant, network) = match text.split_once('=') {
+            None => (Tenant::DEFAULT, text),
+            Some((tenant, network)) => {
+                (tenant.parse().map_err(|error: InvalidName| error.to_string())?, network)
+            }
+        };
+        Ok(Self { tenant, network: network.parse()? })
     }
 }
 

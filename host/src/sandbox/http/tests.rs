@@ -188,6 +188,20 @@ async fn what_is_not_public_is_never_connected_to_however_it_is_written() {
 }
 
 #[tokio::test]
+async fn a_private_network_is_reached_by_those_for_whom_it_was_allowed() {
+    let (server, address) = Server::start(None).await;
+    let mut door =
+        door(&["*:*"], HttpOptions { allow_private: vec!["acme=127.0.0.0/8".parse().unwrap()], ..inside() });
+    let error = send(&mut door, to(&format!("http://{address}/"))).await.unwrap_err();
+    assert!(
+        matches!(error, Error::DestinationIpProhibited),
+        "it is acme's, and this is the default tenant's: {error}"
+    );
+    assert_eq!(server.connections.load(Ordering::Relaxed), 0);
+    assert!("Acme=127.0.0.0/8".parse::<PrivateNetwork>().is_err());
+}
+
+#[tokio::test]
 async fn what_is_not_granted_is_refused_before_anything_is_looked_up() {
     let (server, address) = Server::start(None).await;
     let port = address.port();

@@ -8,7 +8,8 @@ use crate::{
     canvas,
     plugin::Entry,
     protocol::{message, time},
-    task::{OwnedTask, QueueName, Request, Totals},
+    sandbox::RefusedKind,
+    task::{OwnedTask, QueueName, Request, Tenant, Totals},
     worker::{Worker, machine},
 };
 
@@ -44,7 +45,7 @@ pub(super) fn stats(worker: &Worker) -> Value {
         "broker": conf::broker(worker),
         "prefetch_count": pool.size(),
         "rusage": machine::usage(),
-        "host": totals(&worker.tally.totals()),
+        "host": totals(&worker.tally.totals(), &worker.accesses.refusals().counts()),
     });
     if let Some(autoscale) = &worker.autoscale {
         let (bounds, demand) = autoscale.now();
@@ -54,8 +55,13 @@ pub(super) fn stats(worker: &Worker) -> Value {
     stats
 }
 
-/// What all runs took, in seconds and bytes, and how tasks ended.
-fn totals(totals: &Totals) -> Value {
+/// What all runs took, in seconds and bytes, how tasks ended, and how often plugins were refused what they were not granted.
+fn totals(totals: &Totals, refusals: &[(Tenant, RefusedKind, u64)]) -> Value {
+    let mut refused = Map::new();
+    for (tenant, kind, count) in refusals {
+        let of_tenant = refused.entry(tenant.name().unwrap_or_default()).or_insert_with(|| json!({}));
+        of_tenant[kind.name()] = (*count).into();
+    }
     json!({
         "runs": totals.runs,
         "runtime": totals.wall.as_secs_f64(),
@@ -66,6 +72,7 @@ fn totals(totals: &Totals) -> Value {
         "failed": totals.failed,
         "retried": totals.retried,
         "revoked": totals.revoked,
+        "refused": refused,
     })
 }
 
