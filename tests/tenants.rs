@@ -184,6 +184,19 @@ fn operators_name_the_tenant_they_mean() {
     let (_, queues) = run(&["queues", "--json"]);
     let queues: Value = serde_json::from_str(&queues).unwrap();
     assert_eq!(queues["queues"], json!({"celery": 1, "acme/celery": 0, "other/celery": 0}));
+
+    // A message that is given up, for it has no id.
+    let nameless = Task::new("app.divide", json!([1, 2])).header("id", Value::Null);
+    redis.push("acme/celery", nameless.message().as_bytes());
+    let letter = eventually("it is a dead letter", || {
+        let letters: Value = serde_json::from_str(&run(&["dead", "list", "--json"]).1).unwrap();
+        letters.get(0).cloned()
+    });
+    assert_eq!(letter["task"], "acme/app.divide");
+    for (task, dropped) in [("app.divide", 0), ("other/app.divide", 0), ("acme/app.divide", 1)] {
+        let told = run(&["dead", "drop", "--all", "--json", "--task", task]).1;
+        assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), json!({"dropped": dropped}), "{task}");
+    }
     let (exit, _) = run(&["call", "-Q", "acme/celery", "app.divide", "1", "2"]);
     assert_ne!(exit, Some(0), "it has to be asked for by --tenant");
 }

@@ -12,7 +12,7 @@ use crate::{
         repr,
     },
     store::{self, DeadLetter, Store},
-    task::TaskName,
+    task::OwnedTask,
 };
 
 /// Look at the dead letters: messages that were given up, with the reason
@@ -90,9 +90,9 @@ struct Which {
     #[arg(long)]
     all: bool,
 
-    /// With --all: only those of this task
-    #[arg(long, value_name = "NAME", requires = "all")]
-    task: Option<TaskName>,
+    /// With --all: only those of this task; acme/app.divide is that of a tenant
+    #[arg(long, value_name = "NAME", requires = "all", value_parser = OwnedTask::named)]
+    task: Option<OwnedTask>,
 
     /// Print JSON
     #[arg(long)]
@@ -121,7 +121,7 @@ impl List {
         let mut rows = vec![["id", "since", "queue", "task", "attempts", "reason"].map(str::to_owned)];
         rows.extend(letters.iter().map(|letter| {
             let DeadLetter { id, cause, queue, since, .. } = letter;
-            let task = cause.task.as_ref().map_or("?".to_owned(), TaskName::to_string);
+            let task = task(letter).map_or("?".to_owned(), |task| task.to_string());
             let since = since.strftime("%Y-%m-%d %H:%M:%S").to_string();
             [id.clone(), since, queue.to_string(), task, cause.attempts.to_string(), brief(&cause.reason)]
         }));
@@ -147,7 +147,7 @@ impl Show {
         let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "?".to_owned());
         let mut rows = vec![
             ["id".to_owned(), id.clone()],
-            ["task".to_owned(), or_unknown(cause.task.as_ref().map(ToString::to_string))],
+            ["task".to_owned(), or_unknown(task(&letter).map(|task| task.to_string()))],
             ["task id".to_owned(), or_unknown(cause.task_id.as_ref().map(ToString::to_string))],
             ["queue".to_owned(), queue.to_string()],
             ["since".to_owned(), since.to_string()],
@@ -207,8 +207,7 @@ impl Which {
                 return Ok(ids);
             }
             skip += page.len();
-            let wanted =
-                page.into_iter().filter(|letter| self.task.is_none() || letter.cause.task == self.task);
+            let wanted = page.into_iter().filter(|letter| self.task.is_none() || task(letter) == self.task);
             ids.extend(wanted.map(|letter| letter.id));
         }
     }
@@ -223,11 +222,16 @@ impl Which {
     }
 }
 
+/// What the letter is of, as operators see it.
+fn task(letter: &DeadLetter) -> Option<OwnedTask> {
+    Some(OwnedTask { tenant: letter.queue.owner().0, task: letter.cause.task.clone()? })
+}
+
 fn as_json(letter: &DeadLetter) -> Value {
     let DeadLetter { id, cause, queue, since, expires, .. } = letter;
     json!({
         "id": id,
-        "task": cause.task,
+        "task": task(letter).map(|task| task.to_string()),
         "task_id": cause.task_id,
         "queue": queue,
         "since": since,
