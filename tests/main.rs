@@ -23,6 +23,7 @@
 //! - [`receipts`]: a result says what its run took, and the worker adds it up.
 //! - [`retries`]: tasks that fail for now, and how often they may.
 //! - [`processes`]: a worker of several processes, which live and end together.
+//! - [`shares`]: tenants share a worker by their weights, and none holds up another.
 //! - [`tenants`]: what is one tenant's is no other's, with Redis users and Celery clients of their own.
 //! - [`shutdown`]: what a worker does with its tasks when it is asked to end.
 //! - [`sending`]: tasks that send others, or hand their place to another.
@@ -106,6 +107,8 @@ mod retries;
 mod revoking;
 #[cfg(test)]
 mod sending;
+#[cfg(test)]
+mod shares;
 #[cfg(test)]
 mod shutdown;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //!
 //! - [`fail_point`]: where the fault suite may kill the process, each step by its name.
 //! - [`task`]: the words everything else is said in: ids, names, requests, outcomes. No I/O.
-//! - [`tenant`]: who may have how much, and who may do what: weights, quotas, tokens. No I/O.
+//! - [`tenant`]: who may have how much, and who may do what: weights, quotas, fair shares, tokens. No I/O.
 //! - [`protocol`]: Celery's wire format; bytes to words and back. No I/O.
 //! - [`sandbox`]: compiles and runs WebAssembly; the only room that knows wasmtime.
 //! - [`plugin`]: which `.wasm` file answers which task name, kept up to date while files change.

@@ -12,6 +12,7 @@
 //! - [`crowd`]: many tasks at once, and short ones beside long ones.
 //! - [`startup`]: from nothing to the first result, and what a worker costs that has nothing to do.
 //! - [`fleet`]: several workers, many queues.
+//! - [`neighbours`]: tenants beside each other: how long one waits while another floods, and who gets how much.
 //! - [`growth`]: whether a task costs the same when there is much more of everything.
 //!
 //! What `host` is compared with: [`bare`], a loop without a sandbox, and [`celery`] and [`bullmq`], if they are installed.
@@ -32,6 +33,7 @@ mod growth;
 mod interpreter;
 mod latency;
 mod measure;
+mod neighbours;
 mod sandbox;
 mod stages;
 mod startup;
@@ -60,6 +62,8 @@ const MEASUREMENTS: &[(&str, Measure)] = &[
     ("at-rest", startup::at_rest),
     ("drop", startup::drop_in),
     ("fleet", fleet::lines),
+    ("neighbour", neighbours::neighbour),
+    ("shares", neighbours::shares),
     ("growth", growth::lines),
 ];
 

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::support;
+
 /// What it was measured on.
 pub fn machine() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -22,10 +24,7 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 
 /// The value below which `percent` of them are.
 pub fn percentile(values: impl IntoIterator<Item = f64>, percent: usize) -> f64 {
-    let mut values: Vec<_> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    let last = values.len().checked_sub(1).expect("something was measured");
-    values[(values.len() * percent / 100).min(last)]
+    support::percentile(&values.into_iter().collect::<Vec<_>>(), percent)
 }
 
 /// Measures several things in turn, so many rounds, and gives the median of each.

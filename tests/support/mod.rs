@@ -8,6 +8,7 @@ mod flower;
 mod host;
 pub mod http;
 mod machine;
+mod neighbours;
 mod process;
 mod random;
 mod redis;
@@ -27,6 +28,7 @@ pub use self::{
     flower::Flower,
     host::{TestHost, host},
     http::Response,
+    neighbours::{Flood, mean_cpu, percentile, timed},
     process::Process,
     random::Random,
     redis::TestRedis,

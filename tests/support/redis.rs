@@ -158,7 +158,7 @@ impl TestRedis {
     pub fn ready(&self, tasks: &[Task]) -> usize {
         let mut ready = 0;
         for some in tasks.chunks(1_000) {
-            let keys: Vec<_> = some.iter().map(|task| key(task.id())).collect();
+            let keys: Vec<_> = some.iter().map(|task| task.tenant() + &key(task.id())).collect();
             let texts: Vec<Option<String>> =
                 redis::cmd("MGET").arg(keys).query(&mut self.connection()).expect("Redis answers");
             ready += texts.iter().flatten().filter(|text| Answer::parse(text).is_ready()).count();

@@ -50,6 +50,11 @@ impl Task {
         &self.name
     }
 
+    /// What stands before its result's key: `acme/_` if it is a tenant's.
+    pub fn tenant(&self) -> String {
+        self.queue.split_once('/').map_or(String::new(), |(tenant, _)| format!("{tenant}/_"))
+    }
+
     pub fn args(&self) -> &Value {
         &self.args
     }

@@ -44,7 +44,7 @@ impl Health {
         } else {
             print::line(format!("broker {broker} answers in {millis:.1} ms"));
             for worker in &workers {
-                let Report { node, pid, active, processed } = worker;
+                let Report { node, pid, active, processed, .. } = worker;
                 print::line(format!(
                     "worker {node} (pid {pid}) lives: {active} running, {processed} processed"
                 ));

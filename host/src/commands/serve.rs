@@ -267,6 +267,7 @@ impl WorkerArgs {
             soft_time_limit: self.soft_time_limit,
             park: Duration::from_secs(self.park_unknown),
             most_deaths: self.max_worker_deaths,
+            memory: self.memory_limit as u64,
             messages: MessageLimits { bytes: self.max_message_size, ..MessageLimits::default() },
             default_queue: self.default_queue.clone(),
             secret_key,

@@ -105,6 +105,11 @@ impl Program {
         &self.loaded.digest
     }
 
+    /// Has every guest of this sandbox that computes give its thread back now, as it does at the next tick anyway.
+    pub fn interrupt_all(&self) {
+        self.loaded.sandbox.engine.increment_epoch();
+    }
+
     /// The largest result of a call, as JSON, in bytes.
     pub fn largest_result(&self) -> usize {
         self.loaded.sandbox.options.result

@@ -50,6 +50,17 @@ pub struct Scheduled {
     pub message: Bytes,
 }
 
+/// What may be taken by one of several that share.
+#[derive(Debug, Clone, Copy)]
+pub struct Portion<'a> {
+    /// From these queues.
+    pub queues: &'a [QueueName],
+    /// So many, if they are there.
+    pub share: usize,
+    /// So many at most, of what others leave.
+    pub most: usize,
+}
+
 /// What a take brought.
 #[derive(Debug, Clone, Default)]
 pub struct Taken {

@@ -36,7 +36,7 @@ pub use bus::{Broadcast, Bus, Heard, Inbox, Listener, Topic};
 pub use chords::{Chords, Finish};
 pub use dead_letter::{Cause, DeadLetter, DeadLetters};
 pub use delivery::{
-    Delivery, Fate, Once, Publication, Scheduled, Settled, Settlement, StoredResult, Tag, Taken,
+    Delivery, Fate, Once, Portion, Publication, Scheduled, Settled, Settlement, StoredResult, Tag, Taken,
 };
 pub use error::StoreError;
 pub use keyvalue::KeyValue;
@@ -155,6 +155,24 @@ pub struct Report {
     pub active: u64,
     /// How many it has run.
     pub processed: u64,
+    /// What tenants with quotas do there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tenants: Vec<TenantLoad>,
+}
+
+/// What a tenant with quotas does in a worker.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantLoad {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// How many of its tasks are in flight.
+    pub in_flight: u64,
+    /// How many may be: this worker's part of the quota.
+    pub most_in_flight: Option<u64>,
+    /// How long its tasks have computed in the last minute, in milliseconds.
+    pub cpu_ms: u64,
+    /// Whether it has as much as its quotas allow, so that no more of its messages are taken.
+    pub held_back: bool,
 }
 
 /// Queues and deliveries.
@@ -175,7 +193,14 @@ pub trait Broker: Send + Sync + 'static {
     /// held by this owner; both in one atomic step. Takes fewer when they are large. Does not wait: an empty answer
     /// means that the queues are empty, and arms [`Broker::arrival`]. May be cancelled at any time: what nobody
     /// received is restored by [`Broker::restore`].
-    async fn take(&self, queues: &[QueueName], most: usize) -> Result<Taken, StoreError>;
+    async fn take(&self, queues: &[QueueName], most: usize) -> Result<Taken, StoreError> {
+        self.take_portions(&[Portion { queues, share: most, most }], most).await
+    }
+
+    /// The same for several that share: first each gets its own share, in this order, and then, as long as fewer than `most` were
+    /// taken, each up to the most that it may have. In an answer that says that there is no more, those who have as much as they
+    /// may have can still have messages; [`Broker::arrival`] tells nothing of them.
+    async fn take_portions(&self, portions: &[Portion<'_>], most: usize) -> Result<Taken, StoreError>;
 
     /// Waits until there may be something to take. May be cancelled at any time. Returns early now and then, so that
     /// the caller looks again even when an announcement was lost. Meant for one caller: an announcement wakes one.

@@ -95,7 +95,7 @@ impl TenantRecord {
         let quotas = if tenant.is_default() { Quotas::UNLIMITED } else { Quotas::default() };
         Self {
             version: VERSION,
-            weight: Weight(1),
+            weight: Weight::default(),
             queues: None,
             quotas,
             grants: Grants::default(),
@@ -179,6 +179,12 @@ impl Weight {
     /// The number.
     pub fn get(self) -> u32 {
         self.0
+    }
+}
+
+impl Default for Weight {
+    fn default() -> Self {
+        Self(1)
     }
 }
 

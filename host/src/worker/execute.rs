@@ -9,7 +9,6 @@ use std::{
 
 use futures_util::FutureExt;
 use jiff::Timestamp;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
@@ -19,6 +18,7 @@ use super::{
     last_try::LastTry,
     rate_limit,
     running::{Hold, Stop},
+    shares::Slot,
     work::{NotHere, Work},
 };
 use crate::{
@@ -42,19 +42,14 @@ use crate::{
 ///
 /// The slot is given back once the settlement is handed over, not before: when the store is slower than the guests, results do
 /// not pile up in memory. `alive` lasts until the store has answered.
-pub(super) async fn execute(
-    worker: Arc<Worker>,
-    delivery: Delivery,
-    slot: OwnedSemaphorePermit,
-    alive: TaskTrackerToken,
-) {
+pub(super) async fn execute(worker: Arc<Worker>, delivery: Delivery, slot: Slot, alive: TaskTrackerToken) {
     fail_point::reach("task:taken");
     let tag = delivery.tag.clone();
     let known = OnceLock::new();
     let (settlement, end) = {
         // Pinned, so that it is not moved: it is large.
         let life = pin!(async {
-            let end = live(&worker, delivery, &known).await;
+            let end = live(&worker, delivery, &slot, &known).await;
             settlement(&worker, &tag, end, known.get())
         });
         match AssertUnwindSafe(life).catch_unwind().await {
@@ -67,7 +62,7 @@ pub(super) async fn execute(
     let Some(settlement) = settlement else { return end.report(Some(&Settled::Done), None) };
     let after = worker.clone();
     let then = |settled| settled_as(after, tag, end, known.into_inner(), settled, alive);
-    worker.settler.submit(settlement, then).await;
+    worker.settler.submit(slot.seat(), settlement, then).await;
     drop(slot);
 }
 
@@ -122,7 +117,7 @@ async fn give_up(worker: &Worker, tag: &Tag, end: &End, life: Option<&Life>, why
 }
 
 /// From message to end, without settling. The request is put into `known` as soon as it is read.
-async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Life>) -> End {
+async fn live(worker: &Arc<Worker>, delivery: Delivery, slot: &Slot, known: &OnceLock<Life>) -> End {
     let life = match message::decode(&delivery.message, delivery.queue.owner().0, &worker.options.messages) {
         Ok(request) => known.get_or_init(|| Life::begin(request)),
         Err(refusal) => return refused(delivery.queue.owner().0, refusal),
@@ -175,7 +170,7 @@ async fn live(worker: &Arc<Worker>, delivery: Delivery, known: &OnceLock<Life>) 
     let waited = waited(worker, &request);
     worker.events.started(&request);
     worker.tally.begun(&request);
-    let run = match run(worker, &work, life, &request, hold).await {
+    let run = match run(worker, &work, life, &request, slot, hold).await {
         Ok(run) => run,
         Err(end) => {
             fail_point::reach("run:interrupted");
@@ -252,6 +247,7 @@ async fn run(
     work: &Work,
     life: &Life,
     request: &Arc<Request>,
+    slot: &Slot,
     mut hold: Hold<'_>,
 ) -> Result<Run, End> {
     let entry = &work.entry;
@@ -263,7 +259,8 @@ async fn run(
         access: worker.accesses.of(&request.tenant, &entry.plugin),
     };
     // That it runs is told while it does, so that no task waits for it; and before its end can be told.
-    let run = pin!(async { tokio::join!(tell_started(worker, entry, request), work.run(call)).1 });
+    let run = slot.in_turn(&entry.plugin.program, work.run(call));
+    let run = pin!(async { tokio::join!(tell_started(worker, entry, request), run).1 });
     tokio::select! {
         // What ends at once needs no ear for the rest.
         biased;

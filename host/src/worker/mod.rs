@@ -8,6 +8,7 @@
 //! - `running`: what runs now, and stopping it. `revoked`: what must not run. `last_try`: what runs for the last time.
 //! - `paused`: queues that nothing is taken from. `parking`: messages that wait for a plugin. `rate_limit`: messages that wait for
 //!   their turn. `clock`: the store's time.
+//! - `shares`: how tenants share the worker; `terms`: on what terms they do.
 //! - `settle`: commits results and acknowledgements, many in one round trip.
 //! - `lease`: tells the other workers that this one lives, and restores what dead ones held.
 //! - `shutdown`: warm and cold.
@@ -58,9 +59,11 @@ mod revoked;
 mod running;
 mod secrets;
 mod settle;
+mod shares;
 mod shutdown;
 mod tally;
 mod tenants;
+mod terms;
 mod time_limits;
 mod uploads;
 mod work;
@@ -80,9 +83,11 @@ use revoked::Revoked;
 use running::Running;
 use secrets::KnownSecrets;
 use settle::{Commits, Settler};
+use shares::{Shares, Slot};
 pub use shutdown::Shutdown;
 use tally::Tally;
 use tenants::Tenants;
+use terms::Settings;
 use time_limits::TimeLimits;
 
 /// What a worker is told to do.
@@ -112,6 +117,8 @@ pub struct Options {
     pub park: Duration,
     /// A message is given up when this many workers have died running it.
     pub most_deaths: u32,
+    /// How much memory one task may use, in bytes.
+    pub memory: u64,
     /// What messages are accepted.
     pub messages: MessageLimits,
     /// Where tasks are sent that say nothing of a queue, as each tenant calls it.
@@ -137,6 +144,8 @@ pub struct Worker {
     autoscale: Option<Autoscale>,
     tenants: Tenants,
     queues: Queues,
+    shares: Arc<Shares>,
+    settings: Settings,
     events: Events,
     time_limits: TimeLimits,
     tally: Tally,
@@ -178,6 +187,8 @@ impl Worker {
             autoscale: options.autoscale.map(Autoscale::new),
             queues: Queues::new(options.queues.clone(), tenants.served()),
             tenants,
+            settings: Settings::default(),
+            shares: Arc::new(Shares::new(guests.metrics().num_workers())),
             events,
             time_limits: TimeLimits::default(),
             tally: Tally::new(),
@@ -200,6 +211,7 @@ impl Worker {
         access::catch_up(&worker).await?;
         worker.uploads.look().await?;
         worker.queues.serve(worker.tenants.served());
+        terms::learn(&worker).await?;
         let worker = Arc::new(worker);
         let (greeted, has_greeted) = oneshot::channel();
         let telling = worker.clone();
@@ -230,9 +242,18 @@ impl Worker {
         let mut outage = Outage::new("take messages");
         while let Some(mut slots) = self.free_slots().await {
             fail_point::reach("take:before");
-            match self.store.broker.take(&self.queues.now(), slots.num_permits()).await {
+            let queues = self.queues.now();
+            let plan = self.shares.plan(&queues, slots.num_permits(), self.pool.size());
+            let taken = match &plan {
+                None => self.store.broker.take(&queues, slots.num_permits()).await,
+                Some(plan) => self.store.broker.take_portions(&plan.portions(), plan.most).await,
+            };
+            match taken {
                 Ok(Taken { deliveries, more, revision, now }) => {
                     outage.over();
+                    if let Some(plan) = &plan {
+                        self.shares.took(plan, &deliveries, more);
+                    }
                     if !deliveries.is_empty() {
                         self.clock.set(now);
                     }
@@ -243,6 +264,10 @@ impl Worker {
                     for delivery in deliveries {
                         let slot =
                             slots.split(1).expect("no more messages are taken than there are free slots");
+                        let slot = match plan.as_ref().and_then(|plan| plan.seat(&delivery.queue)) {
+                            Some(seat) => Slot::shared(slot, self.shares.clone(), seat),
+                            None => Slot::alone(slot),
+                        };
                         // A life is large; boxed where it begins, it is not moved again on its way to the scheduler.
                         let mut life =
                             Box::pin(execute::execute(self.clone(), delivery, slot, lives.token()));
@@ -258,6 +283,7 @@ impl Worker {
                         tokio::select! {
                             () = self.store.broker.arrival() => {}
                             () = self.queues.changed() => {}
+                            () = self.shares.freed(plan.as_ref()) => {}
                             () = self.shutdown.requested() => {}
                         }
                     }
@@ -292,8 +318,13 @@ impl Worker {
         commits: Commits,
         guests: &Handle,
         greeted: oneshot::Sender<()>,
-    ) -> [JoinHandle<()>; 14] {
-        let commits = commits.run(self.store.broker.clone(), self.shutdown.clone(), guests.clone());
+    ) -> [JoinHandle<()>; 15] {
+        let commits = commits.run(
+            self.store.broker.clone(),
+            self.shutdown.clone(),
+            self.shares.clone(),
+            guests.clone(),
+        );
         let [
             beating,
             restoring,
@@ -307,6 +338,7 @@ impl Worker {
             granting,
             uploading,
             counting,
+            setting,
             answering,
         ] = std::array::from_fn(|_| self.clone());
         [
@@ -323,6 +355,7 @@ impl Worker {
             tokio::spawn(essential(async move { access::follow(&granting).await })),
             tokio::spawn(essential(async move { uploads::follow(&uploading).await })),
             tokio::spawn(essential(async move { uploads::report(&counting).await })),
+            tokio::spawn(essential(async move { terms::follow(&setting).await })),
             tokio::spawn(essential(control::serve(answering, greeted))),
         ]
     }
@@ -334,6 +367,7 @@ impl Worker {
             pid: std::process::id(),
             active: self.running.len() as u64,
             processed: self.tally.runs(),
+            tenants: self.shares.loads(),
         }
     }
 

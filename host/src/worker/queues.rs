@@ -1,7 +1,7 @@
 //! The queues that the worker takes from, which can change while it works: of each tenant that it serves those of the same names.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -22,6 +22,8 @@ struct Wanted {
     tenants: Vec<Tenant>,
     /// As each tenant calls them. What an operator calls `acme/mail` is of that tenant only.
     names: Vec<QueueName>,
+    /// For whom other names are set, and which.
+    own: HashMap<Tenant, Vec<QueueName>>,
     /// A tenant's queues that are not taken from although they have one of the names.
     not: Vec<QueueName>,
     /// Those that are paused, whoever takes from them.
@@ -31,7 +33,8 @@ struct Wanted {
 impl Queues {
     /// The queues of these names, of these tenants.
     pub fn new(names: Vec<QueueName>, tenants: Vec<Tenant>) -> Self {
-        let wanted = Wanted { tenants, names, not: Vec::new(), paused: HashSet::new() };
+        let (own, not, paused) = (HashMap::new(), Vec::new(), HashSet::new());
+        let wanted = Wanted { tenants, names, own, not, paused };
         let queues = ArcSwap::from_pointee(wanted.open());
         Self { wanted: Mutex::new(wanted), queues, changed: Notify::new() }
     }
@@ -71,6 +74,11 @@ impl Queues {
         self.change(|wanted| wanted.paused = paused);
     }
 
+    /// These tenants have queues of their own choice.
+    pub fn set_own(&self, own: HashMap<Tenant, Vec<QueueName>>) {
+        self.change(|wanted| wanted.own = own);
+    }
+
     /// Waits until the queues may have changed. For one caller.
     pub async fn changed(&self) {
         self.changed.notified().await;
@@ -92,6 +100,10 @@ impl Wanted {
     }
 
     fn queues(&self) -> Vec<QueueName> {
+        let of = |tenant: &Tenant, name: &QueueName| match tenant.is_default() {
+            true => Some(name.clone()),
+            false => tenant.queue(name).ok(),
+        };
         let mut queues = Vec::new();
         for name in &self.names {
             if !name.owner().0.is_default() {
@@ -99,11 +111,12 @@ impl Wanted {
                 continue;
             }
             // What is too long with the tenant before it, nobody can send to. An operator may take from whatever it is.
-            let of = |tenant: &Tenant| match tenant.is_default() {
-                true => Some(name.clone()),
-                false => tenant.queue(name).ok(),
-            };
-            queues.extend(self.tenants.iter().filter_map(of));
+            let usual = self.tenants.iter().filter(|tenant| !self.own.contains_key(*tenant));
+            queues.extend(usual.filter_map(|tenant| of(tenant, name)));
+        }
+        for tenant in &self.tenants {
+            let own = self.own.get(tenant).into_iter().flatten();
+            queues.extend(own.filter_map(|name| of(tenant, name)));
         }
         queues.retain(|queue| !self.not.contains(queue));
         queues
@@ -133,6 +146,19 @@ mod tests {
         queues.remove(&queue("mail"));
         queues.serve(vec![acme]);
         assert_eq!(now(&queues), ["acme/celery"]);
+    }
+
+    #[test]
+    fn a_tenant_can_have_other_queues() {
+        let acme = Tenant::new("acme").unwrap();
+        let queues = Queues::new(vec![queue("celery")], vec![Tenant::DEFAULT, acme.clone()]);
+        queues.set_own(HashMap::from([
+            (acme, vec![queue("mail")]),
+            (Tenant::new("gone").unwrap(), vec![queue("x")]),
+        ]));
+        assert_eq!(now(&queues), ["celery", "acme/mail"]);
+        queues.set_own(HashMap::new());
+        assert_eq!(now(&queues), ["celery", "acme/celery"]);
     }
 
     #[test]

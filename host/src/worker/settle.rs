@@ -3,6 +3,7 @@
 //! delivery stays on the broker's record and another worker restores it.
 
 use std::{
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -12,10 +13,11 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::{Outage, Shutdown};
+use super::{Outage, Shares, Shutdown, shares};
 use crate::{
     fail_point,
     store::{Broker, Settled, Settlement},
+    tenant::Seat,
 };
 
 /// The most settlements in one round trip.
@@ -30,16 +32,21 @@ const LARGEST_AT_ONCE: usize = 4 << 20;
 
 /// Takes settlements and has them committed together.
 pub(super) struct Settler {
-    queue: mpsc::Sender<Waiting>,
+    queue: mpsc::Sender<Owned>,
 }
 
 /// The other end of a [`Settler`], to be driven by [`Commits::run`].
 pub(super) struct Commits {
-    waiting: mpsc::Receiver<Waiting>,
+    waiting: mpsc::Receiver<Owned>,
+    /// What was received and is not committed, where tenants share: they take turns.
+    lines: VecDeque<(Seat, VecDeque<Waiting>)>,
 }
 
 /// A settlement, and what is to be done once it is known what became of it.
 type Waiting = (Settlement, Then);
+
+/// Whose it is, where tenants share.
+type Owned = (Option<Seat>, Waiting);
 
 /// Told what the store has answered, or nothing when a cold shutdown came first.
 type Then = Box<dyn FnOnce(Option<Settled>) + Send>;
@@ -48,13 +55,20 @@ impl Settler {
     /// A settler and what drives it.
     pub fn new() -> (Self, Commits) {
         let (queue, waiting) = mpsc::channel(MOST_AT_ONCE);
-        (Self { queue }, Commits { waiting })
+        (Self { queue }, Commits { waiting, lines: VecDeque::new() })
     }
 
     /// Hands over a settlement; waits while too many are waiting already. `then`, which must not block, is called with what the
-    /// store has answered, or with nothing when a cold shutdown came first.
-    pub async fn submit(&self, settlement: Settlement, then: impl FnOnce(Option<Settled>) + Send + 'static) {
-        if let Err(mpsc::error::SendError((_, then))) = self.queue.send((settlement, Box::new(then))).await {
+    /// store has answered, or with nothing when a cold shutdown came first. Where tenants share, no `owner` waits for the
+    /// settlements of another.
+    pub async fn submit(
+        &self,
+        owner: Option<Seat>,
+        settlement: Settlement,
+        then: impl FnOnce(Option<Settled>) + Send + 'static,
+    ) {
+        let waiting: Waiting = (settlement, Box::new(then));
+        if let Err(mpsc::error::SendError((_, (_, then)))) = self.queue.send((owner, waiting)).await {
             then(None);
         }
     }
@@ -63,7 +77,7 @@ impl Settler {
     pub async fn settle(&self, settlement: Settlement) -> Option<Settled> {
         let (answer, answered) = oneshot::channel();
         // Whoever asked may have gone; the commit stands.
-        self.submit(settlement, |settled| drop(answer.send(settled))).await;
+        self.submit(None, settlement, |settled| drop(answer.send(settled))).await;
         answered.await.ok().flatten()
     }
 }
@@ -71,9 +85,16 @@ impl Settler {
 impl Commits {
     /// Commits what is handed over, until there is no settler any more or a cold shutdown finds the store away. When much
     /// follows a commit, `guests` does it.
-    pub async fn run(mut self, broker: Arc<dyn Broker>, shutdown: Shutdown, guests: Handle) {
+    pub async fn run(
+        mut self,
+        broker: Arc<dyn Broker>,
+        shutdown: Shutdown,
+        shares: Arc<Shares>,
+        guests: Handle,
+    ) {
         let mut outage = Outage::new("store results");
-        while let Some(batch) = self.next_batch().await {
+        let most = || if shares.are_crowded() { shares::MOST_AT_ONCE } else { MOST_AT_ONCE };
+        while let Some(batch) = self.next_batch(most()).await {
             let (settlements, then): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
             fail_point::reach("settle:before");
             let settled = loop {
@@ -102,23 +123,51 @@ impl Commits {
     /// Nothing more is committed.
     fn give_up(&mut self) {
         self.waiting.close();
-        while let Ok((_, then)) = self.waiting.try_recv() {
-            then(None);
-        }
+        let lines = self.lines.drain(..).flat_map(|(_, line)| line);
+        let received: Vec<_> = lines.collect();
+        let rest = std::iter::from_fn(|| self.waiting.try_recv().ok()).map(|(_, waiting)| waiting);
+        received.into_iter().chain(rest).for_each(|(_, then)| then(None));
     }
 
-    /// Waits for a settlement and adds what else is there.
-    async fn next_batch(&mut self) -> Option<Vec<Waiting>> {
+    /// Waits for a settlement and adds what else is there. Where tenants share, they take turns.
+    async fn next_batch(&mut self, most: usize) -> Option<Vec<Waiting>> {
         let size = |(settlement, _): &Waiting| {
             settlement.results.iter().map(|result| result.meta.len()).sum::<usize>()
         };
-        let first = self.waiting.recv().await?;
-        let mut bytes = size(&first);
-        let mut batch = vec![first];
-        while batch.len() < MOST_AT_ONCE && bytes < LARGEST_AT_ONCE {
-            let Ok(next) = self.waiting.try_recv() else { break };
-            bytes += size(&next);
-            batch.push(next);
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let mut next = if self.lines.is_empty() { Some(self.waiting.recv().await?) } else { None };
+        let mut in_line: usize = self.lines.iter().map(|(_, line)| line.len()).sum();
+        loop {
+            match next.take() {
+                Some((None, waiting)) => {
+                    bytes += size(&waiting);
+                    batch.push(waiting);
+                }
+                Some((Some(owner), waiting)) => {
+                    in_line += 1;
+                    match self.lines.iter_mut().find(|(seat, _)| *seat == owner) {
+                        Some((_, line)) => line.push_back(waiting),
+                        None => self.lines.push_back((owner, VecDeque::from([waiting]))),
+                    }
+                }
+                None => {}
+            }
+            // A line may be longer than a batch: who comes behind it has a line of its own.
+            if batch.len() >= most || bytes >= LARGEST_AT_ONCE || in_line >= MOST_AT_ONCE {
+                break;
+            }
+            let Ok(more) = self.waiting.try_recv() else { break };
+            next = Some(more);
+        }
+        while batch.len() < most && bytes < LARGEST_AT_ONCE {
+            let Some((owner, mut line)) = self.lines.pop_front() else { break };
+            if let Some(waiting) = line.pop_front() {
+                bytes += size(&waiting);
+                batch.push(waiting);
+            }
+            if !line.is_empty() {
+                self.lines.push_back((owner, line));
+            }
         }
         Some(batch)
     }

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use super::{
     Backend, Blobs, Broadcast, Broker, Bus, Cause, Change, Chords, Count, Counts, DeadLetters, Delivery,
-    Entry, Fate, Heard, KeyValue, Once, Publication, RateLimits, Record, Records, Report, Revocations,
-    Scheduled, Settled, Settlement, StoreError, StoredResult, Table, Tag, Topic,
+    Entry, Fate, Heard, KeyValue, Once, Portion, Publication, RateLimits, Record, Records, Report,
+    Revocations, Scheduled, Settled, Settlement, StoreError, StoredResult, Table, Tag, TenantLoad, Topic,
 };
 use crate::{
     protocol::message::{mark_lost, mark_redelivered},
@@ -25,6 +25,7 @@ mod keyvalue;
 mod model;
 mod owners;
 mod parking;
+mod portions;
 mod queues;
 mod rate_limits;
 mod records;
@@ -36,7 +37,8 @@ mod tenants;
 
 pub use {
     blobs::*, bus::*, chords::*, dead_letters::*, delays::*, keyvalue::*, model::*, owners::*, parking::*,
-    queues::*, rate_limits::*, records::*, results::*, revocations::*, sending::*, settling::*, tenants::*,
+    portions::*, queues::*, rate_limits::*, records::*, results::*, revocations::*, sending::*, settling::*,
+    tenants::*,
 };
 
 /// A storage engine under test: an empty place, to which any number of owners connect.
@@ -68,6 +70,8 @@ macro_rules! conformance {
             urgent_messages_leave_first,
             queues_take_turns,
             no_more_is_taken_than_was_asked_for,
+            each_gets_its_share_and_then_what_others_leave,
+            one_who_may_have_no_more_does_not_hide_the_arrivals_of_others,
             arrivals_are_announced_in_every_priority,
             queues_are_known_once_they_are_used,
             purging_a_queue_leaves_the_others,
@@ -217,7 +221,7 @@ pub fn dead(reason: &str) -> Fate {
 
 /// What a worker tells of itself.
 pub fn report() -> Report {
-    Report { node: "celery@box".to_owned(), pid: 1, active: 0, processed: 0 }
+    Report { node: "celery@box".to_owned(), pid: 1, active: 0, processed: 0, tenants: Vec::new() }
 }
 
 pub fn publication(queue: &QueueName, priority: u8, message: &[u8]) -> Publication {

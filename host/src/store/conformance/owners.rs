@@ -118,7 +118,20 @@ pub async fn a_worker_hears_once_what_it_has_lost<E: Engine>() {
 pub async fn workers_that_live_tell_of_themselves<E: Engine>() {
     let engine = E::start().await;
     let (a, b, silent) = (engine.connect().await, engine.connect().await, engine.connect().await);
-    let report = |node: &str, active| Report { node: node.to_owned(), pid: u32::MAX, active, processed: 7 };
+    let tenants = vec![TenantLoad {
+        tenant: Tenant::new("acme").unwrap(),
+        in_flight: 3,
+        most_in_flight: Some(3),
+        cpu_ms: 1_500,
+        held_back: true,
+    }];
+    let report = |node: &str, active| Report {
+        node: node.to_owned(),
+        pid: u32::MAX,
+        active,
+        processed: 7,
+        tenants: tenants.clone(),
+    };
     assert_eq!(a.workers().await.unwrap(), []);
     let lease = Duration::from_secs(60);
     a.beat(lease, &report("a@\"x\" ü", 1)).await.unwrap();

@@ -17,7 +17,9 @@ use super::{
 };
 use crate::{
     fail_point,
-    store::{Broker, Once, Publication, Report, Scheduled, Settled, Settlement, StoreError, Tag, Taken},
+    store::{
+        Broker, Once, Portion, Publication, Report, Scheduled, Settled, Settlement, StoreError, Tag, Taken,
+    },
     task::{OwnedTask, QueueName, Tenant},
 };
 
@@ -73,11 +75,15 @@ impl Broker for Redis {
         Ok(answers.into_iter().flatten().next())
     }
 
-    async fn take(&self, queues: &[QueueName], most: usize) -> Result<Taken, StoreError> {
-        if queues.is_empty() || most == 0 {
+    async fn take_portions(&self, portions: &[Portion<'_>], most: usize) -> Result<Taken, StoreError> {
+        let portions = portions.iter().filter(|portion| !portion.queues.is_empty() && portion.most > 0);
+        let portions: Vec<_> = portions.collect();
+        if portions.is_empty() || most == 0 {
             return Ok(Taken::default());
         }
-        self.bind_new(queues).await;
+        for portion in &portions {
+            self.bind_new(portion.queues).await;
+        }
         let numbers = self.custody.reserve(most.min(LONGEST_TAKE));
         let mut call = script::TAKE
             .call()
@@ -91,14 +97,20 @@ impl Broker for Redis {
             .arg(LARGEST_TAKE)
             .arg(millis(FIRST_LEASE));
         // As in Kombu the priority comes first and the queues take turns within it.
-        let (front, back) = queues.split_at(self.turn.fetch_add(1, Ordering::Relaxed) % queues.len());
-        let lists = |step| back.iter().chain(front).map(move |queue| (queue, tag::suffix(step, queue)));
-        let lists: Vec<_> = keys::PRIORITY_STEPS.into_iter().flat_map(lists).collect();
-        for (step, lists) in keys::PRIORITY_STEPS.into_iter().zip(lists.chunks(queues.len())) {
-            for (queue, suffix) in lists {
-                call = call.key(keys::list(queue, step)).arg(suffix).arg(record::tail(queue));
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let (mut lists, mut shares) = (Vec::new(), Vec::new());
+        for portion in &portions {
+            let (front, back) = portion.queues.split_at(turn % portion.queues.len());
+            let first = lists.len();
+            for step in keys::PRIORITY_STEPS {
+                lists.extend(back.iter().chain(front).map(|queue| (queue, tag::suffix(step, queue))));
+                for (queue, suffix) in &lists[lists.len() - portion.queues.len()..] {
+                    call = call.key(keys::list(queue, step)).arg(suffix).arg(record::tail(queue));
+                }
             }
+            shares.push(format!("{} {} {}", lists.len() - first, portion.share, portion.most));
         }
+        call = shares.into_iter().fold(call, script::Call::arg);
         let due = script::DUE.call().key(keys::DELAYED).key(keys::DELAYED_MESSAGES);
         let due = due.arg(MOST_DUE).arg(LARGEST_TAKE);
         let mut answers = self.takes.call::<redis::Value>(&[due, call]).await?.into_iter();

@@ -11,7 +11,9 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{Sqlite, clock, lists, owners, restore::read_task, tag::OwnTag};
 use crate::{
-    store::{Broker, Once, Publication, Report, Scheduled, Settled, Settlement, StoreError, Tag, Taken},
+    store::{
+        Broker, Once, Portion, Publication, Report, Scheduled, Settled, Settlement, StoreError, Tag, Taken,
+    },
     task::{OwnedTask, QueueName},
 };
 
@@ -58,8 +60,8 @@ impl Broker for Sqlite {
         self.writes.run(publish).await
     }
 
-    async fn take(&self, queues: &[QueueName], most: usize) -> Result<Taken, StoreError> {
-        self.take_from(queues, most).await
+    async fn take_portions(&self, portions: &[Portion<'_>], most: usize) -> Result<Taken, StoreError> {
+        self.take_from(portions, most).await
     }
 
     async fn arrival(&self) {

@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 
 use super::{Sqlite, clock, lists, owners, revocations, tag};
 use crate::{
-    store::{Delivery, StoreError, Taken},
+    store::{Delivery, Portion, StoreError, Taken},
     task::QueueName,
 };
 
@@ -26,6 +26,14 @@ const FIRST_LEASE: Duration = Duration::from_secs(10);
 
 /// Lists, the most urgent first, and which of them are looked at first within a step.
 type Lists = Vec<(QueueName, u8)>;
+
+/// A portion with its lists.
+#[derive(Clone)]
+struct Shared {
+    lists: Lists,
+    share: usize,
+    most: usize,
+}
 
 /// Deliveries of this owner that nobody has received. They are held, and so would be lost while the owner lives.
 #[derive(Default)]
@@ -78,14 +86,21 @@ struct Look {
 
 impl Sqlite {
     /// See [`crate::store::Broker::take`]. Looks first: what changes nothing keeps nobody from writing.
-    pub(super) async fn take_from(&self, queues: &[QueueName], most: usize) -> Result<Taken, StoreError> {
-        if queues.is_empty() || most == 0 {
+    pub(super) async fn take_from(&self, portions: &[Portion<'_>], most: usize) -> Result<Taken, StoreError> {
+        let portions = portions.iter().filter(|portion| !portion.queues.is_empty() && portion.most > 0);
+        let portions: Vec<_> = portions.collect();
+        if portions.is_empty() || most == 0 {
             return Ok(Taken::default());
         }
-        self.bind_new(queues).await;
-        let lists = self.lists(queues);
-        let looked_at = lists.clone();
-        let Look { anything, next_due, revision } = self.reads.run(move |c| look(c, &looked_at)).await?;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let mut shared = Vec::new();
+        for Portion { queues, share, most } in portions {
+            self.bind_new(queues).await;
+            shared.push(Shared { lists: lists_of(queues, turn), share: *share, most: *most });
+        }
+        let looked_at = shared.clone();
+        let look = move |c: &Connection| look(c, looked_at.iter().flat_map(|shared| &shared.lists));
+        let Look { anything, next_due, revision } = self.reads.run(look).await?;
         self.next_due.store(next_due, Ordering::Relaxed);
         if !anything {
             return Ok(Taken { revision, ..Taken::default() });
@@ -100,7 +115,7 @@ impl Sqlite {
                 numbers: Vec::new(),
                 abandoned: abandoned.clone(),
             };
-            for (id, queue, message) in choose(connection, &lists, most.min(LONGEST_TAKE))? {
+            for (id, queue, message) in choose(connection, &shared, most.min(LONGEST_TAKE))? {
                 let number = next_number.fetch_add(1, Ordering::Relaxed);
                 hold(connection, id, &owner, number)?;
                 brought.numbers.push(number);
@@ -113,16 +128,19 @@ impl Sqlite {
         };
         self.writes.run(take).await.map(Brought::receive)
     }
-
-    /// As in Kombu the priority comes first and the queues take turns within it.
-    fn lists(&self, queues: &[QueueName]) -> Lists {
-        let (front, back) = queues.split_at(self.turn.fetch_add(1, Ordering::Relaxed) % queues.len());
-        let in_turn = || back.iter().chain(front).cloned();
-        lists::PRIORITY_STEPS.into_iter().flat_map(|step| in_turn().map(move |queue| (queue, step))).collect()
-    }
 }
 
-fn look(connection: &Connection, lists: &Lists) -> rusqlite::Result<Look> {
+/// As in Kombu the priority comes first and the queues take turns within it.
+fn lists_of(queues: &[QueueName], turn: usize) -> Lists {
+    let (front, back) = queues.split_at(turn % queues.len());
+    let in_turn = || back.iter().chain(front).cloned();
+    lists::PRIORITY_STEPS.into_iter().flat_map(|step| in_turn().map(move |queue| (queue, step))).collect()
+}
+
+fn look<'a>(
+    connection: &Connection,
+    lists: impl Iterator<Item = &'a (QueueName, u8)>,
+) -> rusqlite::Result<Look> {
     let mut look = Look { anything: false, next_due: i64::MAX, revision: revocations::revision(connection)? };
     for (queue, step) in lists {
         let due = lists::next_due(connection, queue.as_str(), *step)?.unwrap_or(i64::MAX);
@@ -133,32 +151,42 @@ fn look(connection: &Connection, lists: &Lists) -> rusqlite::Result<Look> {
     Ok(look)
 }
 
-/// The next messages: of each list those whose time has come, then the others.
+/// The messages of a list: first those whose time has come, then the others. Some of them are skipped.
+const NEXT: [&str; 2] = [
+    "SELECT id, message FROM messages WHERE state = 2 AND queue = ?1 AND step = ?2 AND due <= ?3 ORDER BY due, id
+     LIMIT -1 OFFSET ?4",
+    "SELECT id, message FROM messages WHERE state = 0 AND queue = ?1 AND step = ?2 AND ?3 ORDER BY position
+     LIMIT -1 OFFSET ?4",
+];
+
+/// The next messages: of each portion its share, then of what remains.
 fn choose(
     connection: &Connection,
-    lists: &Lists,
+    portions: &[Shared],
     most: usize,
 ) -> rusqlite::Result<Vec<(i64, QueueName, Bytes)>> {
     let (mut chosen, mut bytes) = (Vec::new(), 0);
-    let now = clock::now();
-    for (queue, step) in lists {
-        for (query, before) in [
-            (
-                "SELECT id, message FROM messages WHERE state = 2 AND queue = ?1 AND step = ?2 AND due <= ?3 ORDER BY due, id",
-                now,
-            ),
-            (
-                "SELECT id, message FROM messages WHERE state = 0 AND queue = ?1 AND step = ?2 AND ?3 ORDER BY position",
-                1,
-            ),
-        ] {
-            let mut statement = connection.prepare_cached(query)?;
-            let mut rows = statement.query(params![queue.as_str(), step, before])?;
-            while chosen.len() < most && bytes < LARGEST_TAKE {
-                let Some(row) = rows.next()? else { break };
-                let message = Bytes::copy_from_slice(row.get_ref(1)?.as_blob()?);
-                bytes += message.len();
-                chosen.push((row.get(0)?, queue.clone(), message));
+    let now = clock::now().max(1);
+    // How many of each portion are chosen, and of each of its queries.
+    let mut counts: Vec<_> =
+        portions.iter().map(|portion| (0, vec![0_i64; portion.lists.len() * NEXT.len()])).collect();
+    for limit in [|portion: &Shared| portion.share, |portion: &Shared| portion.most] {
+        for (portion, (count, skipped)) in portions.iter().zip(&mut counts) {
+            let queries = portion.lists.iter().flat_map(|list| NEXT.map(|query| (list, query)));
+            for (((queue, step), query), skipped) in queries.zip(skipped) {
+                if *count >= limit(portion) || chosen.len() >= most || bytes >= LARGEST_TAKE {
+                    break;
+                }
+                let mut statement = connection.prepare_cached(query)?;
+                let mut rows = statement.query(params![queue.as_str(), step, now, *skipped])?;
+                while *count < limit(portion) && chosen.len() < most && bytes < LARGEST_TAKE {
+                    let Some(row) = rows.next()? else { break };
+                    let message = Bytes::copy_from_slice(row.get_ref(1)?.as_blob()?);
+                    bytes += message.len();
+                    chosen.push((row.get(0)?, queue.clone(), message));
+                    *count += 1;
+                    *skipped += 1;
+                }
             }
         }
     }
