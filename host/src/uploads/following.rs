@@ -18,7 +18,7 @@ use super::{
 use crate::{
     plugin::{Calls, Offer, Plugin, Registry},
     sandbox::Sandbox,
-    store::{Count, Record, Store, StoreError, Table},
+    store::{Count, Record, RecordNews, Store, StoreError, Table},
     task::Tenant,
 };
 
@@ -71,36 +71,40 @@ impl Following {
         Self { uploads, sandbox, registry, only, state: Mutex::default(), looking: Default::default() }
     }
 
-    /// Waits until the records may have changed. Returns early now and then.
+    /// Waits until the records have changed, or the store fails.
     pub async fn news(&self) {
-        let known = self.lock().known;
-        self.uploads.records.records_news(known).await;
+        let (known, records) = (self.lock().known, &self.uploads.records);
+        while records.revision().await.is_ok_and(|revision| revision == known) {
+            records.records_news(known).await;
+        }
     }
 
     /// Looks at what has changed, loads it and offers it. Fails if the store does; then nothing is offered that was not before.
     pub async fn look(&self) -> Result<(), StoreError> {
         let _turn = self.looking.lock().await;
         let known = self.lock().known;
-        let news = self.uploads.records.records_since(Table::Plugins, known).await?;
+        let RecordNews { revision, changed, keys } =
+            self.uploads.records.records_since(Table::Plugins, known).await?;
+        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let renew = |record: Record| async move {
+            let followed = self.renew(&record).await;
+            (record.key, followed)
+        };
+        let renewed: Vec<_> = stream::iter(changed).map(renew).buffered(threads).collect().await;
         let mut changed = BTreeMap::new();
-        for record in &news.changed {
-            let Some((tenant, plugin)) = record::of_key(&record.key) else { continue };
-            if self.only.as_ref().is_none_or(|only| only.contains(&tenant))
-                && let Some(followed) = self.renew(tenant, plugin, record).await?
-            {
-                changed.insert(record.key.clone(), followed);
-            }
+        for (key, followed) in renewed {
+            changed.extend(followed?.map(|followed| (key, followed)));
         }
         let mut state = self.lock();
         let before = state.plugins.len();
         state.plugins.retain(|key, _| {
-            let stays = news.keys.binary_search(key).is_ok();
+            let stays = keys.binary_search(key).is_ok();
             if !stays {
                 tracing::info!("uploaded plugin {} removed", key.trim_start_matches('/'));
             }
             stays
         });
-        state.known = news.revision;
+        state.known = revision;
         if before == state.plugins.len() && changed.is_empty() {
             return Ok(());
         }
@@ -113,13 +117,12 @@ impl Following {
         Ok(())
     }
 
-    /// A plugin as its record says, as far as it can be loaded.
-    async fn renew(
-        &self,
-        tenant: Tenant,
-        plugin: &str,
-        record: &Record,
-    ) -> Result<Option<Followed>, StoreError> {
+    /// A plugin as its record says, as far as it can be loaded. What is not followed is none.
+    async fn renew(&self, record: &Record) -> Result<Option<Followed>, StoreError> {
+        let Some((tenant, plugin)) = record::of_key(&record.key) else { return Ok(None) };
+        if self.only.as_ref().is_some_and(|only| !only.contains(&tenant)) {
+            return Ok(None);
+        }
         let shown = format!("{}{plugin}", tenant.prefix());
         let uploaded = match Uploaded::read(record) {
             Ok(uploaded) => uploaded,
@@ -131,19 +134,16 @@ impl Following {
         let before = self.lock().plugins.get(&record.key).cloned().unwrap_or_default();
         let trial = uploaded.canary.as_ref().map(|canary| &canary.digest);
         let digests = [uploaded.active.as_ref(), trial];
-        let load = |digest: Option<&String>| {
-            let version =
-                digest.and_then(|digest| uploaded.versions.iter().find(|version| version.digest == *digest));
+        let mut loaded = Vec::new();
+        for digest in digests {
+            let is = |version: &&Version| digest == Some(&version.digest);
+            let version = uploaded.versions.iter().find(is);
             let wanted = version.map(|version| Wanted { tenant: tenant.clone(), plugin, version });
-            async {
-                match wanted {
-                    Some(wanted) => self.ready(&wanted).await.map(Some),
-                    None => Ok(None),
-                }
-            }
-        };
-        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let loaded: Vec<_> = stream::iter(digests.map(load)).buffered(threads).collect().await;
+            loaded.push(match wanted {
+                Some(wanted) => self.ready(&wanted).await.map(Some),
+                None => Ok(None),
+            });
+        }
         let mut versions = Vec::new();
         for ((loaded, earlier), what) in
             loaded.into_iter().zip([before.active, before.canary]).zip(["active version", "canary"])

@@ -4,8 +4,10 @@ use bytes::Bytes;
 
 use super::*;
 use crate::{
+    plugin::Registry,
     sandbox::{self, Sandbox},
     store::{self, Change, Entry},
+    task::TaskName,
 };
 
 struct Place {
@@ -321,4 +323,40 @@ async fn a_canary_that_fails_more_often_is_rolled_back_once() {
     let uploaded = uploads.stop_canary(&tenant, "app", ANN).await.unwrap();
     assert_eq!((uploaded.active.as_ref(), uploaded.canary), (Some(&second), None));
     assert_eq!(error(uploads.stop_canary(&tenant, "app", ANN).await).0, UploadErrorKind::Conflict);
+}
+
+#[tokio::test]
+async fn what_cannot_be_loaded_leaves_the_earlier_version() {
+    let place = Place::new().await;
+    let (registry, others) = (Arc::new(Registry::default()), Arc::new(Registry::default()));
+    let following = Following::new(&place.store, &place.sandbox, registry.clone(), None);
+    let of_acme = Following::new(&place.store, &place.sandbox, others.clone(), Some(vec![acme()]));
+    let runs = |registry: &Registry| {
+        let entry = registry.find(&Tenant::DEFAULT, &TaskName::new("app.f").unwrap());
+        entry.and_then(|entry| entry.plugin.version.as_deref().map(str::to_owned))
+    };
+    let (first, _) = place.push(version(1), Live::Active).await.unwrap();
+    following.look().await.unwrap();
+    assert_eq!(runs(&registry), Some(first.clone()));
+    // Somebody has spoilt the store.
+    place.store.blobs.put_blob(&sha256(&version(2).wasm), &version(3).wasm).await.unwrap();
+    let (second, _) = place.push(version(2), Live::Active).await.unwrap();
+    following.look().await.unwrap();
+    assert_eq!(runs(&registry), Some(first.clone()), "what is not what was uploaded is not run");
+    assert!(following.pinned(&Tenant::DEFAULT, "app", &second).await.is_none());
+    let (fourth, _) = place.push(version(4), Live::Active).await.unwrap();
+    following.look().await.unwrap();
+    assert_eq!(runs(&registry), Some(fourth));
+    let stays = following.pinned(&Tenant::DEFAULT, "app", &first).await.unwrap();
+    assert_eq!(stays.version.as_deref(), Some(&*first));
+    for (tenant, plugin, digest) in
+        [(acme(), "app", &*first), (Tenant::DEFAULT, "b", &*first), (Tenant::DEFAULT, "app", "0")]
+    {
+        assert!(following.pinned(&tenant, plugin, digest).await.is_none(), "{tenant} {plugin} {digest}");
+    }
+    of_acme.look().await.unwrap();
+    assert_eq!(runs(&others), None, "it serves another tenant");
+    place.uploads.remove(&Tenant::DEFAULT, "app", ANN).await.unwrap();
+    following.look().await.unwrap();
+    assert_eq!(runs(&registry), None);
 }
