@@ -28,6 +28,8 @@ fn a_task_that_is_sent_over_http_is_checked_run_and_told_of() {
     let id = sent.json()["id"].as_str().unwrap().to_owned();
     let status = http::get(&format!("{url}/v1/tasks/{id}?wait=60")).json();
     assert_eq!((&status["state"], &status["result"]), (&json!("SUCCESS"), &json!(0.25)), "{status}");
+    let receipt = &status["receipt"];
+    assert!(receipt["runtime"].as_f64().unwrap() > 0.0 && receipt["task"] == "app.divide", "{status}");
     let events = http::get(&format!("{url}/v1/tasks/{id}/events")).text;
     assert!(events.contains("event: state") && events.contains(r#""result":0.25"#), "{events}");
 
@@ -40,6 +42,16 @@ fn a_task_that_is_sent_over_http_is_checked_run_and_told_of() {
     let status = http::get(&format!("{url}/v1/tasks/{}?wait=60", failed["id"].as_str().unwrap())).json();
     assert_eq!(status["error"]["type"], "ZeroDivisionError", "{status}");
     assert_eq!(worker.output().matches("serving http://").count(), 1, "one of the processes serves");
+    let metrics = http::get(&format!("{url}/metrics")).text;
+    let counted = |outcome: &str| -> f64 {
+        let lines = metrics
+            .lines()
+            .filter(|line| line.starts_with("host_worker_tasks_total{") && line.contains(outcome));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    };
+    assert_eq!((counted("succeeded"), counted("failed")), (1.0, 1.0), "of both processes\n{metrics}");
+    let listed = http::get(&format!("{url}/v1/tasks?state=FAILURE")).json();
+    assert_eq!(listed["tasks"][0]["task"], "app.divide", "{listed}");
     let workers = http::get(&format!("{url}/v1/workers")).json();
     assert_eq!(workers["workers"].as_array().unwrap().len(), 2, "{workers}");
 }

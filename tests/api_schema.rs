@@ -17,18 +17,14 @@ fn schemathesis_finds_nothing_that_the_document_does_not_say() {
     let mut command = Command::new(&program);
     command.current_dir(folder.path()).args(["run", &server.url("/openapi.json"), "--header", &header]);
     // A stream of events is as long as its task.
-    command.args([
-        "--exclude-path-regex",
-        "/events$",
-        "--checks",
-        checks,
-        "--phases",
-        "examples,coverage,fuzzing",
-    ]);
-    command.args(["--max-examples", "15", "--max-time", "40", "--seed", "1", "--workers", "2"]);
+    command.args(["--exclude-path-regex", "/events$", "--checks", checks, "--phases", "coverage,fuzzing"]);
+    command.args(["--max-examples", "10", "--max-time", "30", "--seed", "1", "--workers", "1"]);
     command.args(["--request-timeout", "90", "--warnings", "off", "--no-shrink"]);
     let output = command.output().unwrap_or_else(|e| panic!("{}: {e}; run tests/setup", program.display()));
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("test cases") || text.contains("passed"), "it tried nothing: {text}");
+    let paths = server.get_with_token("/openapi.json", &token).json()["paths"].clone();
+    let operations =
+        paths.as_object().unwrap().values().map(|item| item.as_object().unwrap().len()).sum::<usize>();
+    assert!(text.contains(&format!("Tested: {}", operations - 1)), "all but the events are tried: {text}");
 }

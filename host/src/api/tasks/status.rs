@@ -56,6 +56,11 @@ pub struct TaskStatus {
     /// When it ended
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done: Option<String>,
+    /// What its run took, and where it was: `task`, `worker`, `plugin` (the SHA-256 of the code), `runtime`, `cputime` and `waited` in
+    /// seconds, `memory` in bytes. Python workers store nothing of the kind
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<std::collections::HashMap<String, serde_json::Value>>)]
+    pub receipt: Option<Box<RawValue>>,
 }
 
 /// Why a task failed
@@ -76,7 +81,7 @@ impl TaskStatus {
     pub fn of(id: &TaskId, stored: Option<StoredMeta>) -> Self {
         let Some(stored) = stored else {
             let state = TaskState::Pending.as_str().to_owned();
-            return Self { id: id.clone(), state, result: None, error: None, done: None };
+            return Self { id: id.clone(), state, result: None, error: None, done: None, receipt: None };
         };
         let error = stored.exception.as_ref().map(|exception| TaskError {
             kind: exception.class.clone(),
@@ -89,6 +94,7 @@ impl TaskStatus {
             result: error.is_none().then_some(stored.result),
             error,
             done: stored.date_done,
+            receipt: stored.host,
         }
     }
 }
