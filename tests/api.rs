@@ -93,6 +93,26 @@ fn nothing_is_taken_from_a_paused_queue_until_it_is_resumed() {
 }
 
 #[test]
+fn a_plugin_that_is_uploaded_over_http_is_run_and_its_signature_known() {
+    let redis = TestRedis::start();
+    let _worker = worker(&redis, &[]);
+    let server = Server::start(&["--broker", &redis.url(), "--strict-tasks"]);
+    let call = |args: Value| server.post("/v1/tasks", &json!({"task": "up.divide", "args": args}));
+    assert_eq!(call(json!([1, 2])).json()["type"], "urn:host:problem:unknown-task");
+    let wasm = std::fs::read(guests::DIVIDE).unwrap();
+    let pushed = http::post_bytes(&server.url("/v1/plugins/up"), "application/wasm", &wasm);
+    assert_eq!((pushed.status, &pushed.json()["held"]), (200, &json!([])), "{pushed:?}");
+    let sent = eventually("the server knows the task", || {
+        let sent = call(json!([1, 2]));
+        (sent.status == 202).then(|| sent.json())
+    });
+    assert_eq!(call(json!([1, "two"])).json()["parameter"], "y");
+    let status = server.get(&format!("/v1/tasks/{}?wait=60", sent["id"].as_str().unwrap())).json();
+    assert_eq!((&status["state"], &status["result"]), (&json!("SUCCESS"), &json!(0.5)), "{status}");
+    assert_eq!(server.get("/v1/plugins/up").json()["active"], pushed.json()["digest"]);
+}
+
+#[test]
 fn an_address_of_others_is_served_only_with_tokens() {
     let server = Server::start(&[]);
     let refused = server.fails(&["server", "--http", "0.0.0.0:0"]);

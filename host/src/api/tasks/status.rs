@@ -32,7 +32,7 @@ const LONGEST_WAIT: f64 = 60.0;
 pub struct StatusQuery {
     /// The tenant; for the operator's tokens
     tenant: Option<String>,
-    /// Answer once it has ended, or after so many seconds, 60 at most
+    /// Answer once it has ended, or after so many seconds, 60 at most; the server may be set to answer earlier
     #[param(minimum = 0, maximum = 60)]
     wait: Option<f64>,
 }
@@ -116,7 +116,8 @@ pub async fn status(
     let stored = match query.wait {
         None => app.client.result(&tenant, &id).await?,
         Some(wait) if (0.0..=LONGEST_WAIT).contains(&wait) => {
-            let ended = app.client.wait(&tenant, &id, Some(Duration::from_secs_f64(wait)));
+            let wait = Duration::from_secs_f64(wait).min(app.options.longest_wait);
+            let ended = app.client.wait(&tenant, &id, Some(wait));
             let ended = tokio::select! {
                 ended = ended => Some(ended),
                 () = app.ending.cancelled() => None,
