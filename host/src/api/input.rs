@@ -49,10 +49,18 @@ pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         serde_json::error::Category::Data => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid-body",
-            format!("the body is not usable: {error}"),
+            format!("the body is not usable: {}", shown(&error)),
         ),
         _ => Problem::new(StatusCode::BAD_REQUEST, "not-json", format!("the body is not JSON: {error}")),
     })
+}
+
+/// What is wrong with a body, in one short line: it may quote a name of any length and with anything in it.
+fn shown(error: &serde_json::Error) -> String {
+    const LONGEST: usize = 300;
+    let text = error.to_string();
+    let line: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(LONGEST).is_some() { line + "..." } else { line }
 }
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
@@ -92,4 +100,23 @@ pub fn is(headers: &HeaderMap, media_type: &str) -> bool {
     let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let said = said.map(|said| said.split(';').next().unwrap_or_default().trim());
     said.is_some_and(|said| said.eq_ignore_ascii_case(media_type))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_problem_quotes_of_a_body_is_one_short_line() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+        let body = format!(r#"{{"a\n\u001b[31m{}": 1}}"#, "x".repeat(10_000));
+        let problem = json::<Nothing>(body.as_bytes()).unwrap_err();
+        assert!(
+            problem.detail.starts_with("the body is not usable: unknown field `a  [31mxxx"),
+            "{problem:?}"
+        );
+        assert!(problem.detail.len() < 400 && !problem.detail.contains(char::is_control), "{problem:?}");
+    }
 }

@@ -63,7 +63,7 @@ pub enum InvalidRecord {
     #[error("a tenant's record has at most {LONGEST} bytes; this has {0}")]
     TooLong(usize),
     /// It is no JSON, has a key that means nothing, or a value that cannot be.
-    #[error("a tenant's record is not usable: {0}")]
+    #[error("a tenant's record is not usable: {}", shown(.0))]
     Json(#[from] serde_json::Error),
     /// It is no object.
     #[error("a tenant's record is not usable: it must be a JSON object")]
@@ -87,6 +87,14 @@ pub enum InvalidRecord {
     /// A queue's name is no name together with the tenant's.
     #[error("a tenant's record names a queue that it cannot have")]
     Queue(#[source] crate::task::InvalidName),
+}
+
+/// What is wrong with a record, in one short line: it may quote a key of any length and with anything in it.
+fn shown(error: &serde_json::Error) -> String {
+    const LONGEST: usize = 300;
+    let text = error.to_string();
+    let line: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(LONGEST).is_some() { line + "..." } else { line }
 }
 
 impl TenantRecord {
@@ -206,6 +214,13 @@ mod tests {
 
     fn error(text: &str) -> String {
         TenantRecord::parse(&acme(), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_a_refusal_quotes_of_a_record_is_one_short_line() {
+        let refusal = error(&format!(r#"{{"a\n\u001b[31m{}": 1}}"#, "x".repeat(10_000)));
+        assert!(refusal.contains("unknown field"), "{refusal:?}");
+        assert!(refusal.len() < 400 && !refusal.contains(char::is_control), "{refusal:?}");
     }
 
     #[test]
