@@ -4,9 +4,11 @@
 //! libFuzzer calls them (`tests/fuzz/run TARGET`), and so do the end-to-end tests (`tests/fuzz_seeds.rs`), which include this file:
 //! over all seeds, and over as many changes of them as fit into a second or two.
 
+mod api;
 mod canvas;
 mod manifest;
 mod message;
+mod records;
 mod remote;
 mod result;
 mod seeds;
@@ -36,6 +38,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "upload", take: upload::file, seeds: seeds::files },
     Target { name: "manifest", take: manifest::manifest, seeds: seeds::manifests },
     Target { name: "remote", take: remote::told, seeds: seeds::told },
+    Target { name: "records", take: records::record, seeds: seeds::records },
+    Target { name: "api", take: api::body, seeds: seeds::requests },
     Target { name: "result", take: result::stored, seeds: seeds::results },
 ];
 

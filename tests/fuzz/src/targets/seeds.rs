@@ -100,6 +100,40 @@ pub fn results(root: &Path, _: &[PathBuf]) -> Vec<Vec<u8>> {
     recorded(root, "value").into_iter().map(|value| value.to_string().into_bytes()).collect()
 }
 
+/// What is kept of tenants, tokens, secrets and versions.
+pub fn records(_: &Path, _: &[PathBuf]) -> Vec<Vec<u8>> {
+    let hash = "0".repeat(64);
+    let version = json!({
+        "digest": hash, "code": hash, "size": 7, "at": "2026-01-02T03:04:05Z", "by": "ops", "key": null, "held": null, "failed": false,
+    });
+    let cases = [
+        json!({"version": 1, "weight": 3, "queues": ["celery"], "quotas": {"in_flight": 20, "queued": null}, "upload_keys": []}),
+        json!({
+            "id": "0123456789abcdef", "tenant": "acme", "scopes": ["tasks:read"], "label": "ci", "created": "2026-01-02T03:04:05Z",
+            "secrets": [{"sha256": hash, "until": null}], "expires": null, "revoked": null,
+        }),
+        json!({"versions": [version], "active": hash, "before": null, "canary": {"digest": hash, "share": 10}}),
+        json!("host_0123456789abcdef_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"),
+    ];
+    cases.iter().map(|record| record.to_string().into_bytes()).collect()
+}
+
+/// What is sent to the API.
+pub fn requests(_: &Path, _: &[PathBuf]) -> Vec<Vec<u8>> {
+    let call = json!({
+        "task": "app.divide", "args": [1, 2], "kwargs": {"sleep": 0.5}, "queue": "celery", "priority": 3, "countdown": 5,
+        "expires": 60, "time_limit": 10, "soft_time_limit": 5,
+    });
+    let cases = [
+        call.clone(),
+        json!({"tasks": [call]}),
+        json!({"terminate": true}),
+        json!({"scopes": ["tasks:read", "tasks:write"], "label": "ci", "tenant": "acme"}),
+        json!({"digest": "0".repeat(64), "share": 10}),
+    ];
+    cases.iter().map(|body| body.to_string().into_bytes()).collect()
+}
+
 /// What stands under `key` anywhere in the recorded traffic.
 fn recorded(root: &Path, key: &str) -> Vec<Value> {
     let mut found = Vec::new();
