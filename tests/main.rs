@@ -15,6 +15,7 @@
 //! - [`fleet`]: `host` and Python workers on one Redis: nothing lost, and nothing run twice while its worker lives.
 //! - [`flower`]: Flower shows and commands `host`, by its pages and its API.
 //! - [`fuzz_seeds`]: what strangers can send, changed in many small ways, makes nothing panic.
+//! - [`beside`]: a tenant whose tasks are as bad as can be does not spoil another's.
 //! - [`hostile`]: messages that no client should send neither stop the worker nor block the queue.
 //! - [`plugins`]: plugins come, change and go while the worker runs.
 //! - [`grants`]: plugins reach what they were granted, and nothing else.
@@ -45,6 +46,8 @@ mod api;
 mod api_hostile;
 #[cfg(test)]
 mod api_schema;
+#[cfg(test)]
+mod beside;
 #[cfg(test)]
 mod canvases;
 #[cfg(test)]
