@@ -28,6 +28,8 @@ fn a_task_that_is_sent_over_http_is_checked_run_and_told_of() {
     let id = sent.json()["id"].as_str().unwrap().to_owned();
     let status = http::get(&format!("{url}/v1/tasks/{id}?wait=60")).json();
     assert_eq!((&status["state"], &status["result"]), (&json!("SUCCESS"), &json!(0.25)), "{status}");
+    let receipt = &status["receipt"];
+    assert!(receipt["runtime"].as_f64().unwrap() > 0.0 && receipt["task"] == "app.divide", "{status}");
     let events = http::get(&format!("{url}/v1/tasks/{id}/events")).text;
     assert!(events.contains("event: state") && events.contains(r#""result":0.25"#), "{events}");
 
@@ -40,6 +42,16 @@ fn a_task_that_is_sent_over_http_is_checked_run_and_told_of() {
     let status = http::get(&format!("{url}/v1/tasks/{}?wait=60", failed["id"].as_str().unwrap())).json();
     assert_eq!(status["error"]["type"], "ZeroDivisionError", "{status}");
     assert_eq!(worker.output().matches("serving http://").count(), 1, "one of the processes serves");
+    let metrics = http::get(&format!("{url}/metrics")).text;
+    let counted = |outcome: &str| -> f64 {
+        let lines = metrics
+            .lines()
+            .filter(|line| line.starts_with("host_worker_tasks_total{") && line.contains(outcome));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    };
+    assert_eq!((counted("succeeded"), counted("failed")), (1.0, 1.0), "of both processes\n{metrics}");
+    let listed = http::get(&format!("{url}/v1/tasks?state=FAILURE")).json();
+    assert_eq!(listed["tasks"][0]["task"], "app.divide", "{listed}");
     let workers = http::get(&format!("{url}/v1/workers")).json();
     assert_eq!(workers["workers"].as_array().unwrap().len(), 2, "{workers}");
 }
@@ -78,6 +90,26 @@ fn nothing_is_taken_from_a_paused_queue_until_it_is_resumed() {
         audit["entries"].as_array().unwrap().iter().map(|entry| entry["action"].clone()).collect();
     assert_eq!(actions, ["queue.resume", "queue.pause"]);
     drop(worker);
+}
+
+#[test]
+fn a_plugin_that_is_uploaded_over_http_is_run_and_its_signature_known() {
+    let redis = TestRedis::start();
+    let _worker = worker(&redis, &[]);
+    let server = Server::start(&["--broker", &redis.url(), "--strict-tasks"]);
+    let call = |args: Value| server.post("/v1/tasks", &json!({"task": "up.divide", "args": args}));
+    assert_eq!(call(json!([1, 2])).json()["type"], "urn:host:problem:unknown-task");
+    let wasm = std::fs::read(guests::DIVIDE).unwrap();
+    let pushed = http::post_bytes(&server.url("/v1/plugins/up"), "application/wasm", &wasm);
+    assert_eq!((pushed.status, &pushed.json()["held"]), (200, &json!([])), "{pushed:?}");
+    let sent = eventually("the server knows the task", || {
+        let sent = call(json!([1, 2]));
+        (sent.status == 202).then(|| sent.json())
+    });
+    assert_eq!(call(json!([1, "two"])).json()["parameter"], "y");
+    let status = server.get(&format!("/v1/tasks/{}?wait=60", sent["id"].as_str().unwrap())).json();
+    assert_eq!((&status["state"], &status["result"]), (&json!("SUCCESS"), &json!(0.5)), "{status}");
+    assert_eq!(server.get("/v1/plugins/up").json()["active"], pushed.json()["digest"]);
 }
 
 #[test]

@@ -211,6 +211,15 @@ fn a_version_that_asks_for_more_is_held_and_an_unsigned_one_is_refused() {
     let signature = json(&redis, &sign)["signature"].as_str().unwrap().to_owned();
     let signed = host(&redis, &[&push[..], &["--signature", &signature]].concat());
     assert!(signed.status.success(), "{}", String::from_utf8_lossy(&signed.stderr));
+    // The tenant has no folder; its queue is taken from all the same, and the others' plugin of this name is another one.
+    let call = || {
+        let task = Task::new("app.f", json!([])).queue("acme/celery");
+        let key = format!("acme/_celery-task-meta-{}", redis.send(&task));
+        let stored = eventually("it has a result", || redis.ask::<Option<String>>(&["GET", &key]));
+        serde_json::from_str::<Value>(&stored).unwrap()["result"].clone()
+    };
+    eventually("the tenant's own runs", || (call() == json!(3)).then_some(()));
+    assert_eq!(redis.run("app.f", json!([])).result, json!(2));
     // Nobody is there to be asked.
     let unasked = host(&redis, &["plugin", "push", file]);
     assert!(String::from_utf8_lossy(&unasked.stderr).contains("--yes"));

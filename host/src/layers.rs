@@ -47,6 +47,8 @@ const ROOMS: &[(&str, &[&str])] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("wasmtime", &["sandbox/"]),
     ("wasmtime_wasi", &["sandbox/"]),
+    ("wasmtime_wasi_http", &["sandbox/"]),
+    ("tokio_rustls", &["sandbox/http/"]),
     ("redis", &["store/redis/"]),
     ("rusqlite", &["store/sqlite/"]),
     ("rustix", &["commands/processes.rs", "fail_point.rs", "sandbox/code_cache.rs", "store/sqlite/"]),

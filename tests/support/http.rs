@@ -55,6 +55,11 @@ pub fn post_with(url: &str, headers: &[(&str, &str)], body: &Value) -> Response 
     read(url, request.send_json(body))
 }
 
+#[track_caller]
+pub fn post_bytes(url: &str, media_type: &str, body: &[u8]) -> Response {
+    read(url, agent().post(url).header("Content-Type", media_type).send(body))
+}
+
 pub fn delete(url: &str) {
     // What is to be deleted may be gone.
     let _ = agent().delete(url).call();

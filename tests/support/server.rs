@@ -47,6 +47,11 @@ impl Server {
     }
 
     #[track_caller]
+    pub fn get_with_token(&self, path: &str, token: &str) -> Response {
+        http::get_with(&self.url(path), &[("Authorization", &format!("Bearer {token}"))])
+    }
+
+    #[track_caller]
     pub fn post(&self, path: &str, body: &Value) -> Response {
         http::post_json(&self.url(path), body)
     }

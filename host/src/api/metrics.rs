@@ -1,9 +1,6 @@
 //! Numbers of the whole installation, as Prometheus reads them.
 
-use std::{
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::AtomicU64};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -19,17 +16,10 @@ use prometheus_client::{
 
 use serde_json::Value;
 
-use super::{App, problem::Problem};
-use crate::{
-    client::{Patience, Question},
-    store::Table,
-    task::QueueName,
-};
+use super::{App, problem::Problem, workers};
+use crate::{store::Table, task::QueueName};
 
 type Labels = Vec<(String, String)>;
-
-/// How long workers have to tell what they have done.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The most queues that are told of one by one: each is a line for good in whoever reads this.
 const MOST_QUEUES: usize = 1_000;
@@ -110,8 +100,7 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
 
 /// What the workers have done since they started, as each tells when it is asked: the sum of the receipts of what it ran.
 async fn add_totals(app: &App, registry: &mut Registry) -> Result<(), Problem> {
-    let patience = Patience { time: PATIENCE, most: None, all_who_hear: true };
-    let replies = app.control.ask(Question::new("stats"), patience).await?;
+    let replies = workers::ask(app, "stats").await?;
     let counters = |registry: &mut Registry, name: &str, help: &str| {
         let family = Family::<Labels, Counter<f64, AtomicU64>>::default();
         registry.register(name, help, family.clone());

@@ -64,7 +64,7 @@ use crate::{
 pub use server::serve;
 
 /// What is to be served, and how.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Whether whoever asks is the operator for as long as no token was made. Only for a port that nobody else can reach.
     pub open: bool,
@@ -72,6 +72,15 @@ pub struct Options {
     pub names: Vec<String>,
     /// Whether only tasks are taken that a plugin offers. If not, others are taken as well: Python workers may run them.
     pub strict: bool,
+    /// The longest wait for a result; who asks for longer is answered then.
+    pub longest_wait: Duration,
+}
+
+impl Default for Options {
+    /// Closed, and with waits of a minute: most of what stands between a client and a server cuts longer ones off.
+    fn default() -> Self {
+        Self { open: false, names: Vec::new(), strict: false, longest_wait: Duration::from_secs(60) }
+    }
 }
 
 /// The API of one store.

@@ -1,12 +1,36 @@
 //! The workers that live.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Json, extract::State};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{App, problem::Problem};
+use crate::{
+    client::{Patience, Question},
+    protocol::control::Audience,
+};
+
+/// How long workers have to say something.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What each worker replies when it is asked this, by its name. Redis tells how many have heard a question, Python workers among them;
+/// with a file all workers are ours, and are asked by name.
+pub async fn ask(app: &App, method: &str) -> Result<Vec<(String, Value)>, Problem> {
+    let patience = Patience { time: PATIENCE, most: None, all_who_hear: true };
+    let mut replies = app.control.ask(Question::new(method), patience).await?;
+    let mut silent: Vec<_> =
+        app.store.broker.workers().await?.into_iter().map(|report| report.node).collect();
+    silent.retain(|node| replies.iter().all(|(replied, _)| replied != node));
+    if !silent.is_empty() {
+        let audience = Audience { destination: Some(silent), ..Audience::everybody() };
+        let patience = Patience { time: PATIENCE, most: None, all_who_hear: false };
+        replies.extend(app.control.ask(Question { audience, ..Question::new(method) }, patience).await?);
+    }
+    Ok(replies)
+}
 
 /// The workers
 #[derive(Debug, Serialize, ToSchema)]

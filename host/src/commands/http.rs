@@ -4,6 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{Arc, mpsc},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -12,10 +13,11 @@ use tokio::{net::TcpListener, sync::oneshot};
 
 use crate::{
     api::{self, Api},
-    config::StoreArgs,
+    config::{self, StoreArgs},
     plugin::Registry,
     sandbox::Sandbox,
     store,
+    uploads::Following,
 };
 
 /// How the HTTP API is served.
@@ -32,6 +34,14 @@ pub(super) struct HttpArgs {
     /// Refuse tasks that no plugin here offers; without this they are taken, as Python workers may run them
     #[arg(long)]
     strict_tasks: bool,
+
+    /// The longest that a request may wait for a result; who asks for longer is answered then
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = config::seconds)]
+    http_wait: Duration,
+
+    /// Learn of uploads and their signatures by itself: no worker here does
+    #[arg(skip)]
+    pub follows: bool,
 }
 
 /// A server that runs. It has a thread, a runtime and a connection to the store of its own, so that nothing that is asked of it holds a
@@ -91,7 +101,11 @@ impl HttpArgs {
     ) -> anyhow::Result<(TcpListener, Api)> {
         let store = store.open(options).await?;
         let open = address.ip().is_loopback() || self.insecure_http;
-        let options = api::Options { open, names: self.names, strict: self.strict_tasks };
+        let options =
+            api::Options { open, names: self.names, strict: self.strict_tasks, longest_wait: self.http_wait };
+        if let Some(tasks) = tasks.clone().filter(|_| self.follows) {
+            tokio::spawn(follow(Following::new(&store, &sandbox, tasks, None)));
+        }
         let api = Api::new(store, tasks, Some(sandbox), options);
         if !open && !api.wants_tokens().await? {
             bail!(
@@ -102,6 +116,19 @@ impl HttpArgs {
         let listener =
             TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
         Ok((listener, api))
+    }
+}
+
+/// Takes up the uploads of all tenants, for ever, so that their signatures are known.
+async fn follow(uploads: Following) {
+    loop {
+        match uploads.look().await {
+            Ok(()) => uploads.news().await,
+            Err(error) => {
+                tracing::warn!(%error, "cannot look for uploads; trying again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
     }
 }
 

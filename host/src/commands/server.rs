@@ -51,16 +51,18 @@ impl Server {
                 ..sandbox::Options::default()
             };
             let sandbox = Sandbox::new(options).map(Arc::new).context("cannot start the sandbox")?;
-            let tasks = match &self.plugins {
+            let registry = match &self.plugins {
                 Some(plugins) => {
                     let (folder, _) = Folder::open(plugins, sandbox.clone()).context("cannot start")?;
                     let registry = folder.registry();
                     plugin::follow(folder, serve::report);
-                    Some(registry)
+                    registry
                 }
-                None => None,
+                None => Arc::default(),
             };
-            let http = self.args.start(self.http, &self.store, tasks, sandbox, store::Options::default());
+            let mut args = self.args;
+            args.follows = true;
+            let http = args.start(self.http, &self.store, Some(registry), sandbox, store::Options::default());
             let http = http.context("cannot serve HTTP")?;
             voice.say(format!("serving http://{}", http.address));
             shutdown.requested().await;

@@ -1,6 +1,6 @@
 //! Tasks by where they are.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use futures_util::{StreamExt, future};
@@ -9,17 +9,13 @@ use serde_json::{Value, value::RawValue};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    api::{App, access::Caller, input::Parameters, page, problem::Problem},
-    client::{Patience, Question},
+    api::{App, access::Caller, input::Parameters, page, problem::Problem, workers},
     protocol::{
         message::{self, MessageLimits},
         result,
     },
     task::{QueueName, TaskId, Tenant},
 };
-
-/// How long workers have to say what they run.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The most that have ended on a page, and how many of their results are read at once.
 const MOST_ENDED: usize = 100;
@@ -159,8 +155,7 @@ async fn delayed(app: &App, tenant: &Tenant, most: usize) -> Result<Vec<Listed>,
 
 /// Workers say what they run; the queue that a task came from tells whose it is.
 async fn running(app: &App, tenant: &Tenant) -> Result<Vec<Listed>, Problem> {
-    let patience = Patience { time: PATIENCE, most: None, all_who_hear: true };
-    let replies = app.control.ask(Question::new("active"), patience).await?;
+    let replies = workers::ask(app, "active").await?;
     let mut running = Vec::new();
     for (worker, reply) in &replies {
         for task in reply.as_array().into_iter().flatten() {
