@@ -9,6 +9,7 @@
 //! - [`events`]: workers tell what happens, and nobody has to wait for that.
 //! - [`results`]: what is stored for a task, in every shape of plugin and every type of value.
 //! - [`limits`]: whatever a guest does, only its own task fails, in time and by a name.
+//! - [`limits_table`]: every limit in the table that people read, line by line.
 //! - [`log`]: what a worker writes, and that nobody who reads it can hold the worker up.
 //! - [`delivery`]: the order of messages, and that none is lost when the worker or Redis dies.
 //! - [`delayed`]: very many tasks that wait for their time, and the worker's memory meanwhile.
@@ -17,6 +18,7 @@
 //! - [`fuzz_seeds`]: what strangers can send, changed in many small ways, makes nothing panic.
 //! - [`beside`]: a tenant whose tasks are as bad as can be does not spoil another's.
 //! - [`hostile`]: messages that no client should send neither stop the worker nor block the queue.
+//! - [`compiling`]: files that take all time and memory there is to compile.
 //! - [`plugins`]: plugins come, change and go while the worker runs.
 //! - [`grants`]: plugins reach what they were granted, and nothing else.
 //! - [`registry`]: plugins that are uploaded while workers run: which version runs which call.
@@ -25,6 +27,7 @@
 //! - [`retries`]: tasks that fail for now, and how often they may.
 //! - [`processes`]: a worker of several processes, which live and end together.
 //! - [`shares`]: tenants share a worker by their weights, and none holds up another.
+//! - [`second_wall`]: what a running worker may still do.
 //! - [`tenants`]: what is one tenant's is no other's, with Redis users and Celery clients of their own.
 //! - [`shutdown`]: what a worker does with its tasks when it is asked to end.
 //! - [`sending`]: tasks that send others, or hand their place to another.
@@ -59,6 +62,8 @@ mod checklist;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod compiling;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod control_under_load;
@@ -87,6 +92,8 @@ mod inspecting;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod limits_table;
+#[cfg(test)]
 mod log;
 #[cfg(test)]
 mod memory;
@@ -108,6 +115,8 @@ mod results;
 mod retries;
 #[cfg(test)]
 mod revoking;
+#[cfg(test)]
+mod second_wall;
 #[cfg(test)]
 mod sending;
 #[cfg(test)]

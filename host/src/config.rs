@@ -13,6 +13,7 @@
 use std::{
     env,
     path::{Path, PathBuf},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -22,6 +23,7 @@ use zeroize::Zeroizing;
 use crate::{
     store::{self, Store, StoreError},
     tenant::{InvalidSecret, MasterKey},
+    walls,
 };
 
 /// Where messages and results are.
@@ -48,6 +50,11 @@ impl StoreArgs {
         self.broker.clone().or_else(|| variable("CELERY_BROKER_URL")).or_else(|| variable("REDIS_URL"))
     }
 
+    /// The folder that the store is in, if it is a file.
+    pub fn folder(&self) -> Option<PathBuf> {
+        store::folder(&self.named_broker()?)
+    }
+
     /// Opens the store.
     pub async fn open(&self, options: store::Options) -> Result<Store, StoreError> {
         let broker = self.named_broker().unwrap_or_else(|| "redis://localhost:6379/0".to_owned());
@@ -56,9 +63,35 @@ impl StoreArgs {
     }
 }
 
+/// The variables that may have a password in them.
+const SECRETS: &[&str] = &["CELERY_BROKER_URL", "REDIS_URL", "CELERY_RESULT_BACKEND"];
+
+/// What they had in them when they were taken out of the environment.
+static TAKEN: OnceLock<Vec<(String, String)>> = OnceLock::new();
+
+/// Takes what is secret out of the environment and keeps it for this module.
+///
+/// # Safety
+///
+/// This must be the only thread.
+pub unsafe fn take_secrets() {
+    let named = |name: &str| {
+        SECRETS.contains(&name)
+            || name.starts_with("HOST_")
+                && ["SECRET", "TOKEN", "KEY", "PASSWORD"].iter().any(|word| name.contains(word))
+    };
+    let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| named(name));
+    let names: Vec<_> = names.collect();
+    // SAFETY: the caller's promise is the same.
+    let take = |name: String| unsafe { walls::take(&name) }.map(|value| (name, value));
+    TAKEN.get_or_init(|| names.into_iter().filter_map(take).collect());
+}
+
 /// A variable's value; one that is set to nothing counts as not set.
 fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
+    let taken = TAKEN.get().and_then(|taken| taken.iter().find(|(one, _)| one == name));
+    let value = taken.map(|(_, value)| value.clone()).or_else(|| env::var(name).ok());
+    value.filter(|value| !value.is_empty())
 }
 
 /// The user, as the environment tells.
@@ -108,8 +141,13 @@ pub fn secret_key() -> Result<Option<MasterKey>, SecretKeyError> {
     Ok(Some(MasterKey::parse(&Zeroizing::new(text))?))
 }
 
+/// The file with the key, if one is named.
+pub fn secret_key_file() -> Option<PathBuf> {
+    variable("HOST_SECRET_KEY_FILE").map(PathBuf::from)
+}
+
 /// The variable of the key of secrets.
-pub const SECRET_KEY: &str = "HOST_SECRET_KEY";
+const SECRET_KEY: &str = "HOST_SECRET_KEY";
 
 /// The node name that `-n` asks for, by Celery's rules: `%h` stands for the host name, `%n` for its first part, `%d` for the
 /// rest; a name without `@` gets the host name.

@@ -5,10 +5,11 @@ use std::{fs, path::Path};
 /// Each room with the rooms it may import. Outside crates with one home are listed in [`HOMES`].
 const ROOMS: &[(&str, &[&str])] = &[
     ("fail_point", &[]),
+    ("walls", &[]),
     ("task", &[]),
     ("tenant", &["task"]),
     ("protocol", &["task"]),
-    ("sandbox", &["task"]),
+    ("sandbox", &["walls", "task"]),
     ("plugin", &["task", "sandbox"]),
     ("canvas", &["task", "protocol"]),
     ("store", &["fail_point", "task", "protocol"]),
@@ -32,13 +33,16 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("api", &["task", "tenant", "protocol", "sandbox", "plugin", "store", "client", "uploads"]),
     (
         "config",
-        &["task", "tenant", "protocol", "sandbox", "plugin", "store", "client", "uploads", "worker", "api"],
+        &[
+            "walls", "task", "tenant", "protocol", "sandbox", "plugin", "store", "client", "uploads",
+            "worker", "api",
+        ],
     ),
     (
         "commands",
         &[
-            "task", "tenant", "protocol", "sandbox", "plugin", "store", "client", "uploads", "worker", "api",
-            "config",
+            "walls", "task", "tenant", "protocol", "sandbox", "plugin", "store", "client", "uploads",
+            "worker", "api", "config",
         ],
     ),
 ];
@@ -51,7 +55,21 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["sandbox/http/"]),
     ("redis", &["store/redis/"]),
     ("rusqlite", &["store/sqlite/"]),
-    ("rustix", &["commands/processes.rs", "fail_point.rs", "sandbox/code_cache.rs", "store/sqlite/"]),
+    (
+        "rustix",
+        &[
+            "commands/processes.rs",
+            "fail_point.rs",
+            "sandbox/code_cache.rs",
+            "sandbox/compile/",
+            "store/sqlite/",
+            "walls/",
+        ],
+    ),
+    ("seccompiler", &["walls/"]),
+    ("landlock", &["walls/"]),
+    ("libc", &["walls/"]),
+    ("tikv_jemallocator", &["walls/", "main.rs"]),
     ("toml", &["plugin/"]),
     ("ratatui", &["commands/top/"]),
     ("crossterm", &["commands/top/"]),

@@ -3,6 +3,7 @@
 //! # The rooms, lowest first
 //!
 //! - [`fail_point`]: where the fault suite may kill the process, each step by its name.
+//! - [`walls`]: what the kernel is told that a process may not do.
 //! - [`task`]: the words everything else is said in: ids, names, requests, outcomes. No I/O.
 //! - [`tenant`]: who may have how much, and who may do what: weights, quotas, fair shares, tokens. No I/O.
 //! - [`protocol`]: Celery's wire format; bytes to words and back. No I/O.
@@ -40,6 +41,7 @@ pub mod store;
 pub mod task;
 pub mod tenant;
 pub mod uploads;
+pub mod walls;
 pub mod worker;
 
 #[cfg(test)]

@@ -124,7 +124,9 @@ pub fn load(path: &str) -> Program {
 
 pub fn load_with(path: &str, options: Options) -> Program {
     let sandbox = Sandbox::new(options).expect("the machine can run it");
-    sandbox.load("app.wasm", &std::fs::read(path).expect("the guest is built")).expect("it is a plugin")
+    sandbox
+        .load(&Tenant::DEFAULT, "app.wasm", &std::fs::read(path).expect("the guest is built"))
+        .expect("it is a plugin")
 }
 
 /// Where a function is among those of a program.
@@ -154,7 +156,7 @@ pub fn call(request: &Arc<Request>) -> Call {
         LazyLock::new(|| Arc::new(Access::none(Tenant::DEFAULT, "app", &Refusals::default())));
     Call {
         request: request.clone(),
-        limits: TimeLimits { hard: Duration::from_secs(60), soft: None },
+        limits: TimeLimits { hard: Duration::from_secs(60), soft: None, cpu: Duration::from_secs(60) },
         progress: Arc::new(|_, _| Box::pin(async { Ok(()) })),
         outbox: Arc::new(Nowhere),
         access: ACCESS.clone(),

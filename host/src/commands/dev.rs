@@ -15,6 +15,7 @@ use super::{
     http::{Http, HttpArgs},
     log, plugins, print,
     serve::{Serving, WorkerArgs},
+    wall::{self, WallArgs},
 };
 use crate::{
     config::StoreArgs,
@@ -41,6 +42,9 @@ pub struct Dev {
     http_args: HttpArgs,
 
     #[command(flatten)]
+    wall: WallArgs,
+
+    #[command(flatten)]
     worker: WorkerArgs,
 }
 
@@ -53,19 +57,21 @@ const USUAL_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 
 
 impl Dev {
     pub(super) fn execute(self) -> anyhow::Result<Exit> {
-        let (voice, _log) = log::start(tracing::Level::INFO);
         fs::create_dir_all(&self.plugins)
             .with_context(|| format!("cannot make the plugin folder {:?}", self.plugins))?;
         let store = self.store.clone().with_default_broker(BROKER);
-        let open = async |options| {
-            if store.broker.as_deref() == Some(BROKER) {
-                fs::create_dir_all(FOLDER).with_context(|| format!("cannot make the folder {FOLDER:?}"))?;
-            }
-            Ok(store.open(options).await?)
-        };
+        if store.broker.as_deref() == Some(BROKER) {
+            fs::create_dir_all(FOLDER).with_context(|| format!("cannot make the folder {FOLDER:?}"))?;
+        }
+        let mut needs = wall::needs(Some(&self.plugins), self.worker.code_cache(), store.folder());
+        // Plugins under development are links to where they are built.
+        needs.read.push("/".into());
+        let wall = self.wall.raise(&needs)?;
+        let (voice, _log) = log::start(tracing::Level::INFO);
+        let open = async |options| Ok(store.open(options).await?);
         let ready = |serving: &Serving<'_>| self.print_how_to_call(serving, &store);
         let http = |tasks, sandbox, options| self.serve_http(&store, tasks, sandbox, options);
-        self.worker.serve(&voice, &self.plugins, open, http, |_| (), ready)?;
+        self.worker.serve(&voice, &wall, &self.plugins, open, http, |_| (), ready)?;
         Ok(Exit::Success)
     }
 

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod ask;
 mod call;
+mod compile;
 mod control;
 mod dead;
 mod dev;
@@ -30,6 +31,7 @@ mod status;
 mod tenant;
 mod token;
 mod top;
+mod wall;
 mod worker;
 
 pub use exit::Exit;
@@ -66,6 +68,8 @@ enum Command {
     Top(top::Top),
     Token(token::Tokens),
     Tenant(tenant::Tenants),
+    #[command(hide = true)]
+    Compile(compile::Compile),
 }
 
 impl Cli {
@@ -92,6 +96,7 @@ impl Cli {
             Command::Top(top) => run(top.execute()),
             Command::Token(token) => run(token.execute()),
             Command::Tenant(tenant) => run(tenant.execute()),
+            Command::Compile(compile) => compile.execute(),
         }
     }
 }

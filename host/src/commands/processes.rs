@@ -5,7 +5,9 @@
 
 use std::{
     env,
+    ffi::OsString,
     process::ExitStatus,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -28,7 +30,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs this command in so many processes, named `NAME-1@HOST` and so on, until all have ended. One that fails at its start ends
 /// them all.
-pub(super) fn supervise(count: usize, hostname: &str, voice: &Voice) -> anyhow::Result<Exit> {
+pub(super) fn supervise(
+    count: usize,
+    typed: Vec<OsString>,
+    hostname: &str,
+    voice: &Voice,
+) -> anyhow::Result<Exit> {
+    let typed = Arc::new(typed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let shutdown = Shutdown::default();
@@ -36,7 +44,7 @@ pub(super) fn supervise(count: usize, hostname: &str, voice: &Voice) -> anyhow::
         shutdown.on_signals(move |what| signalled.say(format!("worker: {what}")))?;
         let keep = |number| {
             let process = Numbered { hostname: numbered(hostname, number), is_first: number == 1 };
-            keep(process, shutdown.clone(), voice.clone())
+            keep(typed.clone(), process, shutdown.clone(), voice.clone())
         };
         let processes = (1..=count).map(keep);
         let mut processes: JoinSet<_> = processes.collect();
@@ -51,6 +59,11 @@ pub(super) fn supervise(count: usize, hostname: &str, voice: &Voice) -> anyhow::
     })
 }
 
+/// What was typed, before the passwords in it are hidden.
+pub(super) fn typed() -> Vec<OsString> {
+    env::args_os().skip(1).collect()
+}
+
 /// Ends this process when the one that supervises it has gone.
 pub(super) fn end_with(supervisor: i32) -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::TERM)).context("cannot follow the supervising process")?;
@@ -61,11 +74,16 @@ pub(super) fn end_with(supervisor: i32) -> anyhow::Result<()> {
 }
 
 /// Keeps a process running until it ends by itself or a shutdown is requested.
-async fn keep(numbered: Numbered, shutdown: Shutdown, voice: Voice) -> anyhow::Result<()> {
+async fn keep(
+    typed: Arc<Vec<OsString>>,
+    numbered: Numbered,
+    shutdown: Shutdown,
+    voice: Voice,
+) -> anyhow::Result<()> {
     let hostname = &numbered.hostname;
     loop {
         let begin = Instant::now();
-        let mut process = start(&numbered).context("cannot start a process of the worker")?;
+        let mut process = start(&typed, &numbered).context("cannot start a process of the worker")?;
         let status = ended(&mut process, &shutdown).await?;
         let was_short = begin.elapsed() < SHORTEST_LIFE;
         match status.code() {
@@ -92,9 +110,9 @@ struct Numbered {
 
 /// What was typed, for one process. In a group of its own, so that an interrupt from the terminal comes by way of this process,
 /// and once.
-fn start(numbered: &Numbered) -> anyhow::Result<Child> {
+fn start(typed: &[OsString], numbered: &Numbered) -> anyhow::Result<Child> {
     let mut command = Command::new(env::current_exe()?);
-    command.args(env::args_os().skip(1)).args(["--processes", "1", "--hostname", &numbered.hostname]);
+    command.args(typed).args(["--processes", "1", "--hostname", &numbered.hostname]);
     if !numbered.is_first {
         command.arg("--without-http");
     }

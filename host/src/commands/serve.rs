@@ -12,12 +12,12 @@ use anyhow::Context;
 use clap::Args;
 use tokio::runtime;
 
-use super::{http::Http, log::Voice};
+use super::{http::Http, log::Voice, wall::Wall};
 use crate::{
     config,
     plugin::{self, Change, Folder, Plugin, Registry},
     protocol::message::MessageLimits,
-    sandbox::{self, HttpOptions, PrivateNetwork, Sandbox},
+    sandbox::{self, CompileLimits, Compilers, HttpOptions, PrivateNetwork, Sandbox},
     store::{self, Store},
     task::{QueueName, Tenant},
     tenant::MasterKey,
@@ -69,6 +69,14 @@ pub(super) struct WorkerArgs {
     #[arg(long, value_name = "SECONDS", value_parser = config::seconds)]
     soft_time_limit: Option<Duration>,
 
+    /// Stop every task when it has computed for this many seconds, whatever it waited; its plugin can only ask for less
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = config::seconds)]
+    cpu_limit: Duration,
+
+    /// How often one task may call functions of the host
+    #[arg(long, value_name = "N", default_value = "1000000", value_parser = clap::value_parser!(u64).range(1..))]
+    max_host_calls: u64,
+
     /// How much memory one task may use
     #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = memory)]
     memory_limit: usize,
@@ -81,6 +89,14 @@ pub(super) struct WorkerArgs {
     /// The largest .wasm file that is loaded
     #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = config::bytes)]
     max_plugin_size: usize,
+
+    /// Give a .wasm file up that takes longer to compile
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = config::seconds)]
+    compile_time_limit: Duration,
+
+    /// Give a .wasm file up that takes more memory to compile
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = config::bytes)]
+    compile_memory_limit: usize,
 
     /// The largest message that is read, also when inflated
     #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = config::bytes)]
@@ -145,6 +161,7 @@ impl WorkerArgs {
     pub fn serve(
         &self,
         voice: &Voice,
+        wall: &Wall,
         plugins: &Path,
         open: impl AsyncFnOnce(store::Options) -> anyhow::Result<Store>,
         http: impl FnOnce(Arc<Registry>, Arc<Sandbox>, store::Options) -> anyhow::Result<Option<Http>>,
@@ -155,10 +172,9 @@ impl WorkerArgs {
         let host = hostname::get().unwrap_or_default();
         let node = config::node_name(&self.hostname, &host.to_string_lossy());
 
+        wall.tell(voice);
         let secret_key = config::secret_key().context("cannot start")?;
-        // SAFETY: of the threads that there are by now, none reads the environment but by the standard library, which waits.
-        unsafe { std::env::remove_var(config::SECRET_KEY) };
-        let sandbox = self.sandbox().context("cannot start the sandbox")?;
+        let sandbox = self.sandbox(wall.compilers.clone()).context("cannot start the sandbox")?;
         let uploading = sandbox.clone();
         let (folder, loaded) = Folder::open(plugins, sandbox.clone()).context("cannot start")?;
         let registry = folder.registry();
@@ -201,13 +217,19 @@ impl WorkerArgs {
         Ok(())
     }
 
-    fn sandbox(&self) -> anyhow::Result<Arc<Sandbox>> {
+    fn sandbox(&self, compilers: Compilers) -> anyhow::Result<Arc<Sandbox>> {
         let options = sandbox::Options {
             slots: self.room(),
             memory: self.memory_limit,
             result: self.max_result_size,
             file: self.max_plugin_size,
-            code_cache: self.code_cache.clone().or_else(config::code_cache),
+            host_calls: self.max_host_calls,
+            code_cache: self.code_cache(),
+            compile: CompileLimits {
+                time: self.compile_time_limit,
+                memory: self.compile_memory_limit as u64,
+            },
+            compilers: Some(compilers),
             http: self.http()?,
             ..sandbox::Options::default()
         };
@@ -223,6 +245,16 @@ impl WorkerArgs {
             authorities: self.http_ca.as_ref().map(read).transpose()?,
             ..HttpOptions::default()
         })
+    }
+
+    /// The files of this machine that are read at the start, beside the plugins.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.http_ca.clone().into_iter().chain(config::secret_key_file()).collect()
+    }
+
+    /// Where compiled plugins are kept.
+    pub fn code_cache(&self) -> Option<PathBuf> {
+        self.code_cache.clone().or_else(config::code_cache)
     }
 
     /// How many tasks may be in flight at first.
@@ -265,6 +297,7 @@ impl WorkerArgs {
             track_started: self.track_started,
             time_limit: self.time_limit,
             soft_time_limit: self.soft_time_limit,
+            cpu_limit: self.cpu_limit,
             park: Duration::from_secs(self.park_unknown),
             most_deaths: self.max_worker_deaths,
             memory: self.memory_limit as u64,
@@ -274,6 +307,8 @@ impl WorkerArgs {
             settings: vec![
                 ("result_expires", self.result_expires.into(), 86_400.into()),
                 ("visibility_timeout", self.visibility_timeout.as_secs_f64().into(), 3600.0.into()),
+                ("host_cpu_limit", self.cpu_limit.as_secs_f64().into(), 60.0.into()),
+                ("host_max_host_calls", self.max_host_calls.into(), 1_000_000.into()),
                 ("host_memory_limit", self.memory_limit.into(), (128 << 20).into()),
                 ("host_max_result_size", self.max_result_size.into(), (1 << 20).into()),
                 ("host_max_plugin_size", self.max_plugin_size.into(), (32 << 20).into()),

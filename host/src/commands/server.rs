@@ -5,7 +5,12 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use anyhow::Context;
 use clap::Args;
 
-use super::{Exit, http::HttpArgs, log, serve};
+use super::{
+    Exit,
+    http::HttpArgs,
+    log, serve,
+    wall::{self, WallArgs},
+};
 use crate::{
     config::{self, StoreArgs},
     plugin::{self, Folder},
@@ -31,6 +36,9 @@ pub struct Server {
     #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
 
+    #[command(flatten)]
+    wall: WallArgs,
+
     /// What to log: DEBUG, INFO, WARNING, ERROR, CRITICAL or FATAL
     #[arg(short, long, value_name = "LEVEL", default_value = "WARNING", value_parser = config::log_level)]
     loglevel: tracing::Level,
@@ -38,7 +46,10 @@ pub struct Server {
 
 impl Server {
     pub(super) fn execute(self) -> anyhow::Result<Exit> {
+        let needs = wall::needs(self.plugins.as_deref(), config::code_cache(), self.store.folder());
+        let wall = self.wall.raise(&needs)?;
         let (voice, _log) = log::start(self.loglevel);
+        wall.tell(&voice);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let shutdown = Shutdown::default();
@@ -48,6 +59,7 @@ impl Server {
             let options = sandbox::Options {
                 slots: 1,
                 code_cache: config::code_cache(),
+                compilers: Some(wall.compilers.clone()),
                 ..sandbox::Options::default()
             };
             let sandbox = Sandbox::new(options).map(Arc::new).context("cannot start the sandbox")?;

@@ -10,6 +10,7 @@ use super::{
     http::HttpArgs,
     log, plugins, print, processes,
     serve::{Serving, WorkerArgs},
+    wall::{self, WallArgs},
 };
 use crate::{
     config::{self, StoreArgs},
@@ -51,6 +52,9 @@ pub struct Worker {
     http_args: HttpArgs,
 
     #[command(flatten)]
+    wall: WallArgs,
+
+    #[command(flatten)]
     worker: WorkerArgs,
 }
 
@@ -64,11 +68,17 @@ fn processes(text: &str) -> Result<usize, String> {
 
 impl Worker {
     pub(super) fn execute(self) -> anyhow::Result<Exit> {
-        let (voice, _log) = log::start(self.loglevel);
         if self.processes > 1 {
-            return processes::supervise(self.processes, &self.worker.hostname, &voice);
+            let typed = processes::typed();
+            self.wall.raise_around_supervisor()?;
+            let (voice, _log) = log::start(self.loglevel);
+            return processes::supervise(self.processes, typed, &self.worker.hostname, &voice);
         }
         self.supervisor.map_or(Ok(()), processes::end_with)?;
+        let mut needs = wall::needs(Some(&self.plugins), self.worker.code_cache(), self.store.folder());
+        needs.read.extend(self.worker.files());
+        let wall = self.wall.raise(&needs)?;
+        let (voice, _log) = log::start(self.loglevel);
         let open = async |options| Ok(self.store.open(options).await?);
         let introduce = |serving: &Serving<'_>| self.print_banner(serving);
         let ready = |serving: &Serving<'_>| voice.say(format!("{} ready.", serving.node));
@@ -79,7 +89,7 @@ impl Worker {
             http.iter().for_each(|http| voice.say(format!("serving http://{}", http.address)));
             Ok(http)
         };
-        self.worker.serve(&voice, &self.plugins, open, http, introduce, ready)?;
+        self.worker.serve(&voice, &wall, &self.plugins, open, http, introduce, ready)?;
         Ok(Exit::Success)
     }
 

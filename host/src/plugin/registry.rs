@@ -182,7 +182,7 @@ impl Plugin {
         wasm: &[u8],
         beside: Option<&str>,
     ) -> Result<Self, PluginError> {
-        let program = sandbox.load(&file, wasm)?;
+        let program = sandbox.load(&tenant, &file, wasm)?;
         let Manifest { options, grants, unknown } = Manifest::of(&file, wasm, beside, program.functions())?;
         let file = tenant.shown(&file).into_owned();
         let (grants, calls) = (Arc::new(grants), Arc::default());

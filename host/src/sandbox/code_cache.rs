@@ -5,13 +5,12 @@
 //!
 //! - Compiled code is run as it is, outside of all walls, so none is taken from where anybody else could have put it: the folder
 //!   belongs to this user and nobody else can enter it, or there is no cache.
-//! - A file has its name only once all of it is on the disk. Its name says of which bytes, by which compiler, with which
-//!   settings.
+//! - A file has its name only once all of it is on the disk. Its name says whose it is, of which bytes, by which compiler, with
+//!   which settings.
 //! - The cache is nothing that anything depends on: where it fails, plugins are compiled.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    hash::{DefaultHasher, Hash, Hasher},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -21,7 +20,8 @@ use std::{
 use sha2::{Digest, Sha256};
 use wasmtime::{Engine, Module, component::Component};
 
-use super::load::hex;
+use super::{engine, load::hex};
+use crate::task::Tenant;
 
 /// What nobody has used for so long goes.
 const LIFETIME: Duration = Duration::from_secs(30 * 86_400);
@@ -39,17 +39,30 @@ pub(super) struct CodeCache {
     compatibility: u64,
 }
 
+/// What code is found by: whose it is, and of which file. Two tenants with the same file have two, so that none learns from the
+/// time it takes that another has it.
+pub(super) struct Key(String);
+
+impl Key {
+    /// Of the tenant's file with this digest.
+    pub fn new(tenant: &Tenant, digest: &[u8; 32]) -> Self {
+        let owner = tenant.prefix();
+        Self(hex(&Sha256::new().chain_update(owner).chain_update(digest).finalize()))
+    }
+}
+
 /// What can be compiled, written and read back.
 pub(super) trait Compiled: Sized {
-    /// Tells the kinds apart where they lie beside each other.
-    const KIND: &'static str;
-
     fn compile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Self>;
     fn serialize(&self) -> wasmtime::Result<Vec<u8>>;
     /// # Safety
     ///
     /// The file must be what [`Self::serialize`] gave, all of it and unchanged, for as long as the code is used.
     unsafe fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self>;
+    /// # Safety
+    ///
+    /// The bytes must be what [`Self::serialize`] gave, or a compiler for the same engine.
+    unsafe fn read(engine: &Engine, code: &[u8]) -> wasmtime::Result<Self>;
 }
 
 impl CodeCache {
@@ -67,49 +80,59 @@ impl CodeCache {
         if found.mode() & 0o077 != 0 {
             return refuse("others can enter it; chmod it to 700");
         }
-        let mut hasher = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        let cache = Self { folder: folder.to_owned(), compatibility: hasher.finish() };
+        let cache = Self { folder: folder.to_owned(), compatibility: engine::compatibility(engine) };
         cache.clean_up();
         Ok(cache)
     }
 
-    /// The code of `wasm`, compiled unless it was before.
-    pub fn load<C: Compiled>(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<C> {
-        let path = self.path::<C>(wasm);
-        if path.exists() {
-            // SAFETY: only this user can write into the folder, and `write` is what this user does there: whole files, never
-            // changed. Whether it is for this compiler wasmtime checks as well.
-            match unsafe { C::map(engine, &path) } {
-                Ok(code) => {
-                    touch(&path);
-                    return Ok(code);
-                }
-                Err(error) => tracing::warn!("compiled code in {path:?} cannot be used: {error:#}"),
+    /// Whether there is code under `key`.
+    pub fn contains(&self, key: &Key) -> bool {
+        self.path(key).exists()
+    }
+
+    /// The code under `key`. What cannot be used goes.
+    pub fn find<C: Compiled>(&self, engine: &Engine, key: &Key) -> Option<C> {
+        let path = self.path(key);
+        if !path.exists() {
+            return None;
+        }
+        // SAFETY: only this user can write into the folder, and `keep` is what this user does there: whole files, never
+        // changed. Whether it is for this compiler wasmtime checks as well.
+        match unsafe { C::map(engine, &path) } {
+            Ok(code) => {
+                touch(&path);
+                Some(code)
+            }
+            Err(error) => {
+                tracing::warn!("compiled code in {path:?} cannot be used: {error:#}");
+                let _ = fs::remove_file(path);
+                None
             }
         }
-        let code = C::compile(engine, wasm)?;
-        if let Err(error) =
-            code.serialize().map_err(io::Error::other).and_then(|text| self.write(&path, &text))
-        {
+    }
+
+    /// Keeps what this process has compiled, if it can.
+    pub fn keep_compiled<C: Compiled>(&self, key: &Key, code: &C) {
+        let code = code.serialize().map_err(io::Error::other);
+        if let Err(error) = code.and_then(|code| self.keep(key, |file| file.write_all(&code))) {
             tracing::warn!("compiled code is not kept in {:?}: {error}", self.folder);
         }
-        Ok(code)
     }
 
-    fn path<C: Compiled>(&self, wasm: &[u8]) -> PathBuf {
-        let (digest, compatibility) = (hex(&Sha256::digest(wasm)), self.compatibility);
-        self.folder.join(format!("{digest}-{compatibility:016x}-{}.{EXTENSION}", C::KIND))
+    fn path(&self, key: &Key) -> PathBuf {
+        let (name, compatibility) = (&key.0, self.compatibility);
+        self.folder.join(format!("{name}-{compatibility:016x}.{EXTENSION}"))
     }
 
-    fn write(&self, path: &Path, code: &[u8]) -> io::Result<()> {
+    /// Keeps under `key` what `write` writes.
+    pub fn keep(&self, key: &Key, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
         self.clean_up();
         let unfinished = self.folder.join(format!("{}.unfinished", uuid::Uuid::new_v4()));
         let written = (|| {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-            file.write_all(code)?;
+            write(&mut file)?;
             file.sync_all()?;
-            fs::rename(&unfinished, path)
+            fs::rename(&unfinished, self.path(key))
         })();
         if written.is_err() {
             let _ = fs::remove_file(&unfinished);
@@ -152,10 +175,8 @@ fn touch(path: &Path) {
 }
 
 macro_rules! compiled {
-    ($($code:ty: $kind:literal),+) => {$(
+    ($($code:ty),+) => {$(
         impl Compiled for $code {
-            const KIND: &'static str = $kind;
-
             fn compile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Self> {
                 Self::from_binary(engine, wasm)
             }
@@ -168,11 +189,16 @@ macro_rules! compiled {
                 // SAFETY: the caller's promise is the same.
                 unsafe { Self::deserialize_file(engine, path) }
             }
+
+            unsafe fn read(engine: &Engine, code: &[u8]) -> wasmtime::Result<Self> {
+                // SAFETY: the caller's promise is the same.
+                unsafe { Self::deserialize(engine, code) }
+            }
         }
     )+};
 }
 
-compiled!(Component: "component", Module: "module");
+compiled!(Component, Module);
 
 #[cfg(test)]
 mod tests {
@@ -187,27 +213,36 @@ mod tests {
     }
 
     #[test]
-    fn what_was_compiled_is_mapped_by_the_next_and_broken_code_is_made_anew() {
+    fn what_was_compiled_is_mapped_by_the_next_and_broken_code_goes() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("deep").join("down");
         let (engine, wasm) = (Engine::default(), wat::parse_str("(component)").unwrap());
         let cache = CodeCache::open(&folder, &engine).unwrap();
-        cache.load::<Component>(&engine, &wasm).unwrap();
+        let key = Key::new(&Tenant::DEFAULT, &[7; 32]);
+        assert!(!cache.contains(&key) && cache.find::<Component>(&engine, &key).is_none());
+        cache.keep_compiled(&key, &Component::from_binary(&engine, &wasm).unwrap());
         let [file] = &files(&folder)[..] else { panic!("one file, whole") };
         assert_eq!(fs::metadata(file).unwrap().mode() & 0o777, 0o600);
-        let whole = fs::read(file).unwrap();
 
         let long_ago = SystemTime::now() - LIFETIME / 2;
         File::options().append(true).open(file).unwrap().set_modified(long_ago).unwrap();
-        cache.load::<Component>(&engine, &wasm).unwrap();
+        assert!(cache.contains(&key) && cache.find::<Component>(&engine, &key).is_some());
         let used = fs::metadata(file).unwrap().modified().unwrap();
-        assert!(used > long_ago, "it was used, not compiled: the time is new, the file is the same");
-        assert_eq!(files(&folder).len(), 1);
+        assert!(used > long_ago, "the time is new, the file is the same");
 
+        let whole = fs::read(file).unwrap();
         fs::write(file, &whole[..whole.len() / 2]).unwrap();
-        cache.load::<Component>(&engine, &wasm).unwrap();
-        assert_eq!(fs::read(file).unwrap().len(), whole.len());
-        assert!(cache.load::<Component>(&engine, b"\0asm nonsense").is_err());
+        assert!(cache.find::<Component>(&engine, &key).is_none());
+        assert!(files(&folder).is_empty(), "what cannot be used is not found again");
+        let broken_off = cache.keep(&key, |_| Err(io::Error::other("broken off")));
+        assert!(broken_off.is_err() && files(&folder).is_empty(), "half of it is nothing");
+    }
+
+    #[test]
+    fn tenants_do_not_share_code() {
+        let acme = Tenant::new("acme").unwrap();
+        assert_ne!(Key::new(&acme, &[7; 32]).0, Key::new(&Tenant::DEFAULT, &[7; 32]).0);
+        assert_ne!(Key::new(&acme, &[7; 32]).0, Key::new(&acme, &[8; 32]).0);
     }
 
     #[test]

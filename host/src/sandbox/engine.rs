@@ -3,8 +3,17 @@
 //! Invariant: a run holds a slot, and the pool has room for a whole component in each slot; so the pool never
 //! says no.
 
-use std::{num::NonZeroUsize, sync::mpsc, thread, time::Duration};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    num::NonZeroUsize,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
 use wasmparser::WasmFeatures;
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
@@ -29,11 +38,27 @@ pub(super) const TABLE_ELEMENTS: usize = 20_000;
 pub(super) fn engine(options: &Options) -> Result<Engine, SandboxError> {
     let slots = u32::try_from(options.slots).ok().filter(|slots| *slots > 0);
     let slots = slots.ok_or(SandboxError::Slots { slots: options.slots })?;
-    Engine::new(&config(slots, options.memory)).map_err(|error| SandboxError::Engine {
+    let mut config = config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, options.memory)));
+    Engine::new(&config).map_err(|error| SandboxError::Engine {
         slots: options.slots,
         memory: options.memory,
         reason: super::one_line(&error),
     })
+}
+
+/// An engine that compiles for [`engine`] and runs nothing, so that it needs no room.
+pub(super) fn compiling() -> wasmtime::Result<Engine> {
+    Engine::new(&config())
+}
+
+/// What tells apart the engines that cannot run each other's code, and the adapters that are part of it.
+pub(super) fn compatibility(engine: &Engine) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER.hash(&mut hasher);
+    WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Whether the kernel can say which pages of an instance were touched (`PAGEMAP_SCAN`, Linux 6.7). Without
@@ -42,7 +67,8 @@ pub(super) fn pagemap_scan_available() -> bool {
     PoolingAllocationConfig::is_pagemap_scan_available()
 }
 
-fn config(slots: u32, memory: usize) -> Config {
+/// The settings of both kinds of engine.
+fn config() -> Config {
     let mut config = Config::new();
     // Components that were composed of others talk through glue that wasmtime writes, and that needs several
     // memories. Plugins themselves may not have them: `inspect` validates with `FEATURES` alone.
@@ -57,8 +83,7 @@ fn config(slots: u32, memory: usize) -> Config {
         .async_stack_size(2 << 20)
         // The default reads an environment variable, and names files of the machine a plugin was built on.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        .wasm_backtrace_max_frames(NonZeroUsize::new(20))
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, memory)));
+        .wasm_backtrace_max_frames(NonZeroUsize::new(20));
     config
 }
 

@@ -15,7 +15,7 @@ use crate::task::{Exception, Json};
 /// Looks at a file as [`super::Sandbox::load`] does before it compiles.
 pub fn examine(wasm: &[u8]) -> Result<(), LoadError> {
     let file = "fuzz.wasm";
-    let component = match inspect(file, wasm, &Options::default())? {
+    let component = match inspect(file, wasm, &Options::default(), false)? {
         Kind::Component => wasm.to_owned(),
         Kind::Module { has_types: true, has_start } => load::encode(file, wasm, has_start)?,
         Kind::Module { has_types: false, .. } => return Ok(()),

@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -35,7 +35,7 @@ pub(super) struct Guest {
     pub(super) deadlines: Deadlines,
     /// What becomes of its message if it fails; the last thing it asked for.
     pub(super) asked: Option<Asked>,
-    pub(super) listens: Listens,
+    pub(super) shown: Shown,
     access: Arc<Access>,
     /// Made when something is refused or requested for the first time, as [`Http`] is.
     refuser: Option<Refuser>,
@@ -64,7 +64,7 @@ impl Guest {
         sandbox: &Arc<Inner>,
         call: Call,
         deadlines: Deadlines,
-        listens: Listens,
+        shown: Shown,
         stdio: Stdio,
     ) -> Store<Self> {
         let options = &sandbox.options;
@@ -77,7 +77,7 @@ impl Guest {
             outbox: call.outbox,
             deadlines,
             asked: None,
-            listens,
+            shown,
             access: call.access,
             refuser: None,
             http: None,
@@ -97,7 +97,14 @@ impl Guest {
 }
 
 impl Guest {
+    /// The guest as each function that it calls sees it, which counts the call.
+    pub(super) fn called(&mut self) -> &mut Self {
+        self.shown.count_call();
+        self
+    }
+
     pub(super) fn wasi(&mut self) -> &mut WasiP1Ctx {
+        self.shown.count_call();
         let context = || Box::new(wasi::context(self.request.task.as_str(), self.stdio.clone()));
         self.wasi.get_or_insert_with(context)
     }
@@ -179,22 +186,40 @@ impl Deadlines {
         Self { limits, soft: soft.map(|soft| now + soft.min(LONGEST)), hard: now + limits.hard.min(LONGEST) }
     }
 
-    /// The hard limit as it was given.
-    pub(super) fn hard_limit(&self) -> Duration {
-        self.limits.hard
+    /// The limits as they were given.
+    pub(super) fn limits(&self) -> TimeLimits {
+        self.limits
     }
 }
 
-/// Whether a guest has ever asked if it should end, known also while it runs.
+/// What a guest shows of itself, known also while it runs.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Listens(Arc<AtomicBool>);
+pub(super) struct Shown(Arc<Signs>);
 
-impl Listens {
-    pub(super) fn remember(&self) {
-        self.0.store(true, Ordering::Relaxed);
+#[derive(Debug, Default)]
+struct Signs {
+    listens: AtomicBool,
+    calls: AtomicU64,
+}
+
+impl Shown {
+    /// It has asked if it should end.
+    pub(super) fn listen(&self) {
+        self.0.listens.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Whether it ever has.
+    pub(super) fn listens(&self) -> bool {
+        self.0.listens.load(Ordering::Relaxed)
+    }
+
+    /// It has called a function of the host. Only its own thread counts, so this need not be one step.
+    fn count_call(&self) {
+        self.0.calls.store(self.calls() + 1, Ordering::Relaxed);
+    }
+
+    /// How often it has.
+    pub(super) fn calls(&self) -> u64 {
+        self.0.calls.load(Ordering::Relaxed)
     }
 }

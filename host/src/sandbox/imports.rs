@@ -27,7 +27,7 @@ const LONGEST_STATE: usize = 100;
 
 /// Links the interfaces.
 pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    bindings::Imports::add_to_linker::<_, HasSelf<Guest>>(linker, |guest| guest)
+    bindings::Imports::add_to_linker::<_, HasSelf<Guest>>(linker, Guest::called)
 }
 
 impl types::Host for Guest {}
@@ -55,7 +55,7 @@ impl context::Host for Guest {
     }
 
     fn cancelled(&mut self) -> bool {
-        self.listens.remember();
+        self.shown.listen();
         self.deadlines.soft.is_some_and(|soft| soft <= Instant::now())
     }
 }

@@ -3,15 +3,15 @@
 //!
 //! Compiling costs more than linear time and memory in some of the numbers counted here, and wasmtime does
 //! not count that as a security problem; so what cannot be a sensible plugin is refused by counting.
-//! Instructions are validated but not counted.
 //!
 //! Invariant: bytes that pass [`inspect`] use no WebAssembly feature outside [`FEATURES`].
 
 use wasmparser::{
-    CanonicalFunction, CanonicalOption, Encoding, ExternalKind, Parser, Payload, Validator, WasmFeatures,
+    CanonicalFunction, CanonicalOption, CompositeInnerType, Encoding, ExternalKind, FunctionBody, Operator,
+    Parser, Payload, RecGroup, Validator, WasmFeatures,
 };
 
-use super::{Options, load::LoadError, one_line};
+use super::{Options, engine::TABLE_ELEMENTS, load::LoadError, one_line};
 
 /// The WebAssembly features that a plugin may use: what compilers emit today. Each further one would be code
 /// that can be attacked.
@@ -36,11 +36,18 @@ mod most {
     pub const LOCALS_IN_SUM: u64 = 500_000;
     /// Bytes of one function: compile time grows with the square of the loops in it.
     pub const BODY: u64 = 512 << 10;
-    pub const TYPES: u64 = 50_000;
-    pub const IMPORTS: u64 = 50_000;
-    pub const EXPORTS: u64 = 50_000;
-    pub const GLOBALS: u64 = 50_000;
-    pub const SEGMENTS: u64 = 50_000;
+    /// Blocks within blocks: a `switch` of many cases nests as deep.
+    pub const DEPTH: u64 = 5_000;
+    pub const BRANCHES: u64 = 10_000;
+    pub const PARAMS: u64 = 100;
+    pub const TYPES: u64 = 10_000;
+    /// Modules of C that are linked when they are loaded have one for each name that they share.
+    pub const IMPORTS: u64 = 20_000;
+    pub const EXPORTS: u64 = 20_000;
+    pub const GLOBALS: u64 = 20_000;
+    pub const SEGMENTS: u64 = 10_000;
+    /// Bytes of a name that callers get to see.
+    pub const NAME: u64 = 200;
     /// Components within components, and instances: each level may instantiate the next many times, and the number of instances is
     /// the product.
     pub const NESTING: u64 = 5;
@@ -61,18 +68,23 @@ pub(super) enum Kind {
     },
 }
 
-/// Tells what `wasm` is, or why it is not taken. `file` names it in errors.
-pub(super) fn inspect(file: &str, wasm: &[u8], options: &Options) -> Result<Kind, LoadError> {
+/// Tells what `wasm` is, or why it is not taken. `file` names it in errors. Of bytes that were `known` to be good when they were
+/// compiled the functions are not read again.
+pub(super) fn inspect(file: &str, wasm: &[u8], options: &Options, known: bool) -> Result<Kind, LoadError> {
     if wasm.len() > options.file {
         return Err(LoadError::TooLarge { file: file.to_owned(), size: wasm.len(), largest: options.file });
     }
     check_magic(file, wasm)?;
-    let kind = count(wasm, options.memory as u64).map_err(|refusal| match refusal {
+    let kind = count(wasm, options.memory as u64, known).map_err(|refusal| match refusal {
         Refusal::Malformed(error) => invalid(file, &error),
-        Refusal::Limit { what, found, most } => LoadError::Limit { file: file.to_owned(), what, found, most },
+        Refusal::Limit { what, found, most } => {
+            LoadError::Limit { file: file.to_owned(), what: what.into(), found, most }
+        }
     })?;
-    // Counting comes first: validating reads every instruction.
-    Validator::new_with_features(FEATURES).validate_all(wasm).map_err(|error| invalid(file, &error))?;
+    if !known {
+        // Counting comes first, as this costs more.
+        Validator::new_with_features(FEATURES).validate_all(wasm).map_err(|error| invalid(file, &error))?;
+    }
     Ok(kind)
 }
 
@@ -123,8 +135,8 @@ fn check(what: &'static str, found: u64, most: u64) -> Result<(), Refusal> {
 }
 
 /// One pass over the sections of the file and of the modules within. No memory may begin with more than
-/// `memory` bytes.
-fn count(wasm: &[u8], memory: u64) -> Result<Kind, Refusal> {
+/// `memory` bytes. Functions that are `known` are passed over.
+fn count(wasm: &[u8], memory: u64, known: bool) -> Result<Kind, Refusal> {
     let mut functions = Counter::new("functions", most::FUNCTIONS);
     let mut locals_in_sum = Counter::new("locals in all functions", most::LOCALS_IN_SUM);
     let mut types = Counter::new("types", most::TYPES);
@@ -154,7 +166,12 @@ fn count(wasm: &[u8], memory: u64) -> Result<Kind, Refusal> {
                     check("strings in UTF-16", u64::from(uses_utf16(&function?)), 0)?;
                 }
             }
-            Payload::TypeSection(section) => types.add(section.count().into())?,
+            Payload::TypeSection(section) => {
+                types.add(section.count().into())?;
+                for group in section {
+                    check("parameters of one function", most_params(&group?), most::PARAMS)?;
+                }
+            }
             Payload::CoreTypeSection(section) => types.add(section.count().into())?,
             Payload::ComponentTypeSection(section) => types.add(section.count().into())?,
             Payload::ImportSection(section) => imports.add(section.count().into())?,
@@ -165,17 +182,32 @@ fn count(wasm: &[u8], memory: u64) -> Result<Kind, Refusal> {
                     check("bytes of initial memory", ty?.initial.saturating_mul(64 << 10), memory)?;
                 }
             }
+            Payload::TableSection(section) => {
+                for table in section {
+                    let most = TABLE_ELEMENTS as u64;
+                    check("elements in one table at first", table?.ty.initial, most)?;
+                }
+            }
             Payload::ElementSection(section) => segments.add(section.count().into())?,
             Payload::DataSection(section) => segments.add(section.count().into())?,
             Payload::FunctionSection(section) => functions.add(section.count().into())?,
-            Payload::ComponentExportSection(section) => exports.add(section.count().into())?,
+            Payload::ComponentExportSection(section) => {
+                exports.add(section.count().into())?;
+                for export in section.into_iter().filter(|_| within.len() == 1) {
+                    check("bytes in the name of an export", export?.name.name.len() as u64, most::NAME)?;
+                }
+            }
             Payload::ExportSection(section) => {
                 exports.add(section.count().into())?;
                 for export in section {
                     let export = export?;
+                    if within.len() == 1 {
+                        check("bytes in the name of an export", export.name.len() as u64, most::NAME)?;
+                    }
                     has_start |= export.name == "_start" && export.kind == ExternalKind::Func;
                 }
             }
+            Payload::CodeSectionEntry(_) if known => {}
             Payload::CodeSectionEntry(body) => {
                 check("bytes in one function", body.range().len() as u64, most::BODY)?;
                 let mut locals: u64 = 0;
@@ -184,12 +216,41 @@ fn count(wasm: &[u8], memory: u64) -> Result<Kind, Refusal> {
                 }
                 check("locals in one function", locals, most::LOCALS)?;
                 locals_in_sum.add(locals)?;
+                check_instructions(&body)?;
             }
             Payload::CustomSection(section) => has_types |= section.name().starts_with("component-type"),
             _ => {}
         }
     }
     Ok(if is_component { Kind::Component } else { Kind::Module { has_types, has_start } })
+}
+
+/// What of a function's instructions costs more than their number.
+fn check_instructions(body: &FunctionBody<'_>) -> Result<(), Refusal> {
+    let mut depth: u64 = 0;
+    for operator in body.get_operators_reader()? {
+        match operator? {
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+                depth += 1;
+                check("blocks within blocks", depth, most::DEPTH)?;
+            }
+            Operator::End => depth = depth.saturating_sub(1),
+            Operator::BrTable { targets } => {
+                check("targets of one br_table", targets.len().into(), most::BRANCHES)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The parameters or results of the function type that has most of them.
+fn most_params(group: &RecGroup) -> u64 {
+    let of_type = |ty: &wasmparser::SubType| match &ty.composite_type.inner {
+        CompositeInnerType::Func(function) => function.params().len().max(function.results().len()),
+        _ => 0,
+    };
+    group.types().map(of_type).max().unwrap_or(0) as u64
 }
 
 /// Whether a component passes strings in UTF-16. No toolchain needs it, and converting it has been a source of holes.
@@ -210,7 +271,8 @@ mod tests {
     use super::*;
 
     fn kind(wat: &str) -> Result<Kind, String> {
-        inspect("app.wasm", &wat::parse_str(wat).unwrap(), &Options::default()).map_err(|e| e.to_string())
+        inspect("app.wasm", &wat::parse_str(wat).unwrap(), &Options::default(), false)
+            .map_err(|e| e.to_string())
     }
 
     #[test]
@@ -230,7 +292,8 @@ mod tests {
     #[test]
     fn what_is_not_webassembly_is_named() {
         let refusal = |bytes: &[u8]| {
-            inspect("app.wasm", bytes, &Options { file: 100, ..Options::default() }).unwrap_err().to_string()
+            let options = Options { file: 100, ..Options::default() };
+            inspect("app.wasm", bytes, &options, false).unwrap_err().to_string()
         };
         assert_eq!(
             refusal(b"\x7fELF\x02\x01"),
@@ -303,6 +366,16 @@ mod tests {
         assert!(kind(&functions).unwrap_err().contains("100001 functions"));
         let body = format!("(module (func {}))", "nop ".repeat(1 << 20));
         assert!(kind(&body).unwrap_err().contains("bytes in one function"));
+        let blocks = |n| format!("(module (func {} {}))", "block ".repeat(n), "end ".repeat(n));
+        assert!(kind(&blocks(5_000)).is_ok());
+        assert!(kind(&blocks(5_001)).unwrap_err().contains("5001 blocks within blocks"));
+        let table = format!("(module (func (br_table {} (i32.const 0))))", "0 ".repeat(10_002));
+        assert!(kind(&table).unwrap_err().contains("targets of one br_table"));
+        let params = format!("(module (func (param {})))", "i32 ".repeat(101));
+        assert!(kind(&params).unwrap_err().contains("101 parameters of one function"));
+        assert!(kind("(module (table 20001 funcref))").unwrap_err().contains("20001 elements in one table"));
+        let name = format!(r#"(module (func (export "{}")))"#, "x".repeat(201));
+        assert!(kind(&name).unwrap_err().contains("201 bytes in the name of an export"));
     }
 
     #[test]

@@ -2,13 +2,19 @@
 //!
 //! The four shapes that are taken are told apart by looking at the bytes; nothing of the file is run. Slow (a
 //! Python guest takes seconds) and hungry: the caller puts it on a thread where it may block.
+//!
+//! Invariant: where there are compilers, this process reads nothing of a file beyond its digest until a compiler has read all of
+//! it and lived.
 
 use std::{
+    any::Any,
+    borrow::Cow,
     collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
@@ -16,14 +22,16 @@ use wasi_preview1_component_adapter_provider::{
 };
 use wasmparser::ValType;
 use wasmtime::{
-    InstancePre, Module,
+    Engine, InstancePre, Module,
     component::{Component, types::ComponentItem},
 };
 use wit_component::ComponentEncoder;
 
 use super::{
-    Inner,
-    code_cache::Compiled,
+    Inner, Options,
+    code_cache::{Compiled, Key},
+    compile::{self, Compilers, Order},
+    engine,
     guest::Guest,
     inspect::{Kind, inspect},
     one_line,
@@ -31,9 +39,10 @@ use super::{
     signature::{self, Exports, Signature, Skipped},
     wasi,
 };
+use crate::task::Tenant;
 
 /// Why a file is not a plugin. Each message is one line that its author can act on.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum LoadError {
     #[error("{file:?} has {size} bytes; the largest plugin taken has {largest} (--max-plugin-size)")]
@@ -45,7 +54,7 @@ pub enum LoadError {
     #[error("{file:?} is not valid here: {reason}")]
     Invalid { file: String, reason: String },
     #[error("{file:?} has {found} {what}; at most {most} are taken")]
-    Limit { file: String, what: &'static str, found: u64, most: u64 },
+    Limit { file: String, what: Cow<'static, str>, found: u64, most: u64 },
     #[error("{file:?} imports {import:?}, which no one here offers: a plugin can import from {offered}")]
     Import { file: String, import: String, offered: String },
     #[error("{file:?} cannot be linked: {reason}")]
@@ -56,56 +65,224 @@ pub enum LoadError {
     Types { file: String, reason: String },
     #[error("{file:?} offers no task: {reason}")]
     NoTask { file: String, reason: String },
+    #[error("{file:?} takes more than {limit} s to compile (--compile-time-limit)")]
+    CompileTime { file: String, limit: f64 },
+    #[error("{file:?} takes more than {limit} bytes of memory to compile (--compile-memory-limit)")]
+    CompileMemory { file: String, limit: u64 },
+    #[error("{file:?} ended the process that compiled it: {reason}; please report it with the file")]
+    CompileCrash { file: String, reason: String },
+    #[error("{file:?} cannot be compiled now: {reason}")]
+    NoCompiler { file: String, reason: String },
     #[error("{file:?} made the loader panic: {reason}; please report it with the file")]
     Panic { file: String, reason: String },
 }
 
-/// Compiles `wasm`. `file` names it in errors and tracebacks, and a command's task is named like it.
-pub(super) fn load(sandbox: &Arc<Inner>, file: &str, wasm: &[u8]) -> Result<Program, LoadError> {
-    let loader = Loader { sandbox, file };
+impl LoadError {
+    /// The same of a file with another name.
+    pub(super) fn about(mut self, name: &str) -> Self {
+        match &mut self {
+            Self::TooLarge { file, .. }
+            | Self::NotWasm { file, .. }
+            | Self::TextFormat { file }
+            | Self::Invalid { file, .. }
+            | Self::Limit { file, .. }
+            | Self::Import { file, .. }
+            | Self::Link { file, .. }
+            | Self::Encode { file, .. }
+            | Self::Types { file, .. }
+            | Self::NoTask { file, .. }
+            | Self::CompileTime { file, .. }
+            | Self::CompileMemory { file, .. }
+            | Self::CompileCrash { file, .. }
+            | Self::NoCompiler { file, .. }
+            | Self::Panic { file, .. } => name.clone_into(file),
+        }
+        self
+    }
+}
+
+/// Compiles `wasm` for `tenant`. `file` names it in errors and tracebacks, and a command's task is named like it.
+pub(super) fn load(
+    sandbox: &Arc<Inner>,
+    tenant: &Tenant,
+    file: &str,
+    wasm: &[u8],
+) -> Result<Program, LoadError> {
+    let digest: [u8; 32] = Sha256::digest(wasm).into();
+    let key = Key::new(tenant, &digest);
+    let loader = Loader { sandbox, file, tenant, wasm, digest, key };
     // Hostile bytes go through large libraries here. A panic in one of them must stay with the file that
     // caused it.
-    catch_unwind(AssertUnwindSafe(|| loader.load(wasm))).unwrap_or_else(|panic| {
-        let reason = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("no message");
-        Err(LoadError::Panic { file: file.to_owned(), reason: one_line(&reason) })
-    })
+    catch_unwind(AssertUnwindSafe(|| loader.load())).unwrap_or_else(|panic| Err(panicked(file, &*panic)))
+}
+
+/// The error for a panic in a library that read the file.
+pub(super) fn panicked(file: &str, panic: &(dyn Any + Send)) -> LoadError {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let reason = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    LoadError::Panic { file: file.to_owned(), reason: one_line(&reason) }
+}
+
+/// A file that was read and is not compiled yet.
+pub(super) enum Prepared<'a> {
+    /// It is or was made a component.
+    Component { wasm: Cow<'a, [u8]>, shape: Shape, exports: Exports },
+    /// It is a core module without WIT types.
+    Module { has_start: bool },
+}
+
+/// Reads `wasm` and makes a component of it where it should be one. If it is `known`, it was prepared and compiled before.
+pub(super) fn prepare<'a>(
+    file: &str,
+    wasm: &'a [u8],
+    options: &Options,
+    known: bool,
+) -> Result<Prepared<'a>, LoadError> {
+    let (wasm, shape) = match inspect(file, wasm, options, known)? {
+        Kind::Component => (Cow::Borrowed(wasm), Shape::Component),
+        Kind::Module { has_types: true, has_start } => {
+            (Cow::Owned(encode(file, wasm, has_start)?), Shape::CoreModuleWithTypes)
+        }
+        Kind::Module { has_types: false, has_start } => return Ok(Prepared::Module { has_start }),
+    };
+    let exports = signature::read_component(&wasm)
+        .map_err(|error| LoadError::Types { file: file.to_owned(), reason: one_line(&error) })?;
+    check_imports(file, &exports.imports, wasi::PACKAGES, |import| {
+        import.split(['/', '@']).next().unwrap_or(import)
+    })?;
+    Ok(Prepared::Component { wasm, shape, exports })
+}
+
+impl Prepared<'_> {
+    /// The code of it, for this engine or one like it. `file` is what it was prepared from.
+    pub(super) fn precompile(&self, engine: &Engine, file: &[u8]) -> wasmtime::Result<Vec<u8>> {
+        match self {
+            Self::Component { wasm, .. } => engine.precompile_component(wasm),
+            Self::Module { .. } => engine.precompile_module(file),
+        }
+    }
+}
+
+fn check_imports(
+    file: &str,
+    imports: &[String],
+    offered: &[&str],
+    from: impl Fn(&str) -> &str,
+) -> Result<(), LoadError> {
+    match imports.iter().find(|import| !offered.contains(&from(import))) {
+        None => Ok(()),
+        Some(import) => Err(LoadError::Import {
+            file: file.to_owned(),
+            import: one_line(import),
+            offered: offered.join(", "),
+        }),
+    }
 }
 
 struct Loader<'a> {
     sandbox: &'a Arc<Inner>,
     file: &'a str,
+    tenant: &'a Tenant,
+    wasm: &'a [u8],
+    digest: [u8; 32],
+    key: Key,
 }
 
 impl Loader<'_> {
-    fn load(&self, wasm: &[u8]) -> Result<Program, LoadError> {
-        let contents = match inspect(self.file, wasm, &self.sandbox.options)? {
-            Kind::Component => self.component(wasm, Shape::Component)?,
-            Kind::Module { has_types: true, has_start } => {
-                self.component(&encode(self.file, wasm, has_start)?, Shape::CoreModuleWithTypes)?
-            }
-            Kind::Module { has_types: false, has_start: true } => self.command(wasm)?,
-            Kind::Module { has_types: false, has_start: false } => self.numbers(wasm)?,
+    fn load(&self) -> Result<Program, LoadError> {
+        let made = match &self.sandbox.options.compilers {
+            Some(compilers) if !self.is_kept() => self.compile_elsewhere(compilers)?,
+            _ => None,
         };
-        let digest = hex(&Sha256::digest(wasm));
+        let known = made.is_some() || self.is_kept();
+        let contents = match prepare(self.file, self.wasm, &self.sandbox.options, known)? {
+            Prepared::Component { wasm, shape, exports } => {
+                let component = self.code(made.as_deref(), &wasm)?;
+                self.component(&component, shape, exports)?
+            }
+            Prepared::Module { has_start } => {
+                let module = self.code(made.as_deref(), self.wasm)?;
+                if has_start { self.command(&module)? } else { self.numbers(&module)? }
+            }
+        };
+        let digest = hex(&self.digest);
         Ok(Program::new(Arc::clone(self.sandbox), self.file(), &digest, contents))
     }
 
-    fn component(&self, wasm: &[u8], shape: Shape) -> Result<Contents, LoadError> {
-        let exports = signature::read_component(wasm)
-            .map_err(|error| LoadError::Types { file: self.file(), reason: one_line(&error) })?;
-        self.check_imports(&exports.imports, wasi::PACKAGES, |import| {
-            import.split(['/', '@']).next().unwrap_or(import)
-        })?;
-        let component: Component = self.compiled(wasm)?;
+    fn is_kept(&self) -> bool {
+        self.sandbox.code_cache.as_ref().is_some_and(|cache| cache.contains(&self.key))
+    }
+
+    /// Has it compiled by another process. The code is in the cache then, or comes back where there is none.
+    fn compile_elsewhere(&self, compilers: &Compilers) -> Result<Option<Vec<u8>>, LoadError> {
+        let options = &self.sandbox.options;
+        if self.wasm.len() > options.file {
+            let (size, largest) = (self.wasm.len(), options.file);
+            return Err(LoadError::TooLarge { file: self.file(), size, largest });
+        }
+        let order = Order {
+            tenant: self.tenant,
+            file: self.file,
+            wasm: self.wasm,
+            digest: self.digest,
+            options,
+            compatibility: engine::compatibility(&self.sandbox.engine),
+        };
+        let mut in_memory = None;
+        compilers.compile(
+            &order,
+            || self.is_kept(),
+            |code, length| match &self.sandbox.code_cache {
+                Some(cache) => cache.keep(&self.key, |file| compile::copy(code, length, file)),
+                None => compile::copy(code, length, in_memory.insert(Vec::new())),
+            },
+        )?;
+        Ok(in_memory)
+    }
+
+    /// The code of what was prepared, from where it is.
+    fn code<C: Compiled>(&self, made: Option<&[u8]>, prepared: &[u8]) -> Result<C, LoadError> {
+        let Inner { engine, code_cache, options, .. } = &**self.sandbox;
+        if let Some(made) = made {
+            // SAFETY: it has just come from a compiler, which this process had started.
+            return unsafe { C::read(engine, made) }.map_err(|error| self.invalid(&error));
+        }
+        if let Some(code) = code_cache.as_ref().and_then(|cache| cache.find(engine, &self.key)) {
+            return Ok(code);
+        }
+        match &options.compilers {
+            // What was in the cache could not be used, and is gone.
+            Some(compilers) => {
+                let made = self.compile_elsewhere(compilers)?;
+                // SAFETY: as above.
+                let read = |made: Vec<u8>| unsafe { C::read(engine, &made) }.ok();
+                let kept = || code_cache.as_ref().and_then(|cache| cache.find(engine, &self.key));
+                made.and_then(read).or_else(kept).ok_or_else(|| LoadError::NoCompiler {
+                    file: self.file(),
+                    reason: "its code cannot be read back".to_owned(),
+                })
+            }
+            None => {
+                let code = C::compile(engine, prepared).map_err(|error| self.invalid(&error))?;
+                if let Some(cache) = code_cache {
+                    cache.keep_compiled(&self.key, &code);
+                }
+                Ok(code)
+            }
+        }
+    }
+
+    fn component(
+        &self,
+        component: &Component,
+        shape: Shape,
+        exports: Exports,
+    ) -> Result<Contents, LoadError> {
         let instance =
-            self.sandbox.linkers.component.instantiate_pre(&component).map_err(|error| self.link(&error))?;
+            self.sandbox.linkers.component.instantiate_pre(component).map_err(|error| self.link(&error))?;
         let Exports { functions, skipped, imports } = exports;
         if functions.is_empty() {
-            return match run_export(&component) {
+            return match run_export(component) {
                 Some(run) => Ok(Contents {
                     shape: Shape::Command,
                     code: Code::CommandComponent { instance, run },
@@ -119,7 +296,7 @@ impl Loader<'_> {
         let (functions, exports) = functions
             .into_iter()
             .map(|function| {
-                let export = self.find(&component, &function)?;
+                let export = self.find(component, &function)?;
                 Ok((Function::new(function.signature), export))
             })
             .collect::<Result<_, LoadError>>()?;
@@ -149,8 +326,8 @@ impl Loader<'_> {
         }
     }
 
-    fn command(&self, wasm: &[u8]) -> Result<Contents, LoadError> {
-        let (module, imports, instance) = self.module(wasm)?;
+    fn command(&self, module: &Module) -> Result<Contents, LoadError> {
+        let (imports, instance) = self.module(module)?;
         let start = module.get_export_index("_start").ok_or_else(|| self.no_task("it has no _start", &[]))?;
         Ok(Contents {
             shape: Shape::Command,
@@ -162,8 +339,8 @@ impl Loader<'_> {
     }
 
     /// A core module without WIT types: its functions that take and return numbers are tasks.
-    fn numbers(&self, wasm: &[u8]) -> Result<Contents, LoadError> {
-        let (module, imports, instance) = self.module(wasm)?;
+    fn numbers(&self, module: &Module) -> Result<Contents, LoadError> {
+        let (imports, instance) = self.module(module)?;
         let mut functions = Vec::new();
         let mut exports = Vec::new();
         let mut skipped = Vec::new();
@@ -207,40 +384,14 @@ impl Loader<'_> {
         })
     }
 
-    fn module(&self, wasm: &[u8]) -> Result<(Module, Vec<String>, InstancePre<Guest>), LoadError> {
-        let module: Module = self.compiled(wasm)?;
+    fn module(&self, module: &Module) -> Result<(Vec<String>, InstancePre<Guest>), LoadError> {
         let mut imports: Vec<String> = module.imports().map(|import| import.module().to_owned()).collect();
         imports.sort();
         imports.dedup();
-        self.check_imports(&imports, wasi::MODULES, |import| import)?;
+        check_imports(self.file, &imports, wasi::MODULES, |import| import)?;
         let instance =
-            self.sandbox.linkers.module.instantiate_pre(&module).map_err(|error| self.link(&error))?;
-        Ok((module, imports, instance))
-    }
-
-    fn compiled<C: Compiled>(&self, wasm: &[u8]) -> Result<C, LoadError> {
-        let engine = &self.sandbox.engine;
-        match &self.sandbox.code_cache {
-            Some(cache) => cache.load(engine, wasm),
-            None => C::compile(engine, wasm),
-        }
-        .map_err(|error| self.invalid(&error))
-    }
-
-    fn check_imports(
-        &self,
-        imports: &[String],
-        offered: &[&str],
-        from: impl Fn(&str) -> &str,
-    ) -> Result<(), LoadError> {
-        match imports.iter().find(|import| !offered.contains(&from(import))) {
-            None => Ok(()),
-            Some(import) => Err(LoadError::Import {
-                file: self.file(),
-                import: one_line(import),
-                offered: offered.join(", "),
-            }),
-        }
+            self.sandbox.linkers.module.instantiate_pre(module).map_err(|error| self.link(&error))?;
+        Ok((imports, instance))
     }
 
     /// The task of a command: named like the file, and open to any arguments.

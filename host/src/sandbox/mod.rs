@@ -6,7 +6,8 @@
 //!
 //! # Layout
 //!
-//! - `inspect` counts and recognises, `load` compiles, `program` is what comes of it. `code_cache` keeps it on disk.
+//! - `inspect` counts and recognises, `load` reads, `compile` compiles, `program` is what comes of it. `code_cache` keeps it on
+//!   disk.
 //! - `engine`, `wasi`, `imports` and `limiter` are the walls; `guest` is the state of one run within them.
 //! - `access` says what a plugin was granted, `refusals` what it was not; `http`, `keyvalue` and `config`
 //!   are what can be granted. `redact` takes secrets out of what a run leaves behind.
@@ -21,6 +22,7 @@
 
 mod access;
 mod code_cache;
+mod compile;
 mod config;
 mod convert;
 mod engine;
@@ -54,6 +56,7 @@ use wasmtime::Engine;
 
 pub use access::{Access, KeyValue, SecretSource, Secrets};
 use code_cache::CodeCache;
+pub use compile::{CompileLimits, Compilers, compile, start_compilers};
 pub use convert::BadArgument;
 pub use http::{HttpOptions, Network, PrivateNetwork};
 pub use load::LoadError;
@@ -63,7 +66,7 @@ pub use refusals::{Kind as RefusedKind, Refusals};
 pub use sections::sections;
 pub use signature::{Param, Signature, Skipped};
 
-use crate::task::{Asked, Json, Outcome, Request, SharedJson};
+use crate::task::{Asked, Json, Outcome, Request, SharedJson, Tenant};
 
 /// Where WebAssembly is compiled and run: an engine and room for a number of instances. Cheap to clone.
 #[derive(Clone)]
@@ -98,10 +101,17 @@ pub struct Options {
     /// The most that a guest may hand to the host in one call, its result included, in bytes of the host's
     /// memory.
     pub host_call: usize,
+    /// How often a run may call functions of the host.
+    pub host_calls: u64,
     /// The folder where compiled code is kept, if it is.
     pub code_cache: Option<PathBuf>,
     /// What requests of guests may take.
     pub http: HttpOptions,
+    /// What compiling one file may take, where there are compilers.
+    pub compile: CompileLimits,
+    /// Those that compile, in processes of their own. Without, this process compiles: for tests, and for the files of who
+    /// calls.
+    pub compilers: Option<Compilers>,
 }
 
 impl Default for Options {
@@ -117,8 +127,12 @@ impl Default for Options {
             file: 32 << 20,
             // With wasmtime's own 128 MiB, one call made the host hold 275 MB for a guest.
             host_call: 4 << 20,
+            // Each costs the host some work that no other limit sees.
+            host_calls: 1_000_000,
             code_cache: None,
             http: HttpOptions::default(),
+            compile: CompileLimits::default(),
+            compilers: None,
         }
     }
 }
@@ -144,10 +158,10 @@ impl Sandbox {
         })
     }
 
-    /// Compiles a `.wasm` file. `file_name` is used in messages, and names the task of a command. Takes up to
-    /// seconds of computing, so call it where blocking is fine.
-    pub fn load(&self, file_name: &str, wasm: &[u8]) -> Result<Program, LoadError> {
-        load::load(&self.inner, file_name, wasm)
+    /// Compiles a `.wasm` file of `tenant`, which waits for no other tenant's files and learns nothing of them. `file_name` is
+    /// used in messages, and names the task of a command. Takes up to a minute, so call it where blocking is fine.
+    pub fn load(&self, tenant: &Tenant, file_name: &str, wasm: &[u8]) -> Result<Program, LoadError> {
+        load::load(&self.inner, tenant, file_name, wasm)
     }
 
     /// Whether the kernel helps to wipe instances (`PAGEMAP_SCAN`, Linux 6.7); without, expect a sixth of the
@@ -226,6 +240,8 @@ pub struct TimeLimits {
     pub hard: Duration,
     /// The run is asked to end after this time; see `cancelled` in `wit/context.wit`.
     pub soft: Option<Duration>,
+    /// The run is stopped when it has computed for this time, without what it waited.
+    pub cpu: Duration,
 }
 
 /// Stores a state (`PROGRESS`) and its meta for the running task, or says why not.

@@ -6,6 +6,7 @@
 use std::{
     future::Future,
     pin::{Pin, pin},
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -15,8 +16,8 @@ use wasmtime::{Store, component::Val};
 use wasmtime_wasi::I32Exit;
 
 use super::{
-    Call, Output, Run, convert,
-    guest::{Deadlines, Guest, Listens, Stdio},
+    Call, Output, Run, TimeLimits, convert,
+    guest::{Deadlines, Guest, Shown, Stdio},
     output::Capture,
     program::{Code, Loaded, Program},
     traceback::{add_notes, traceback},
@@ -47,7 +48,7 @@ impl Program {
                 let slot = slot.expect("nothing closes the slots");
                 self.loaded.run(slot, function, call, input, deadlines).await
             }
-            Err(_elapsed) => Run::new(Exceeded::Hard.outcome(deadlines)),
+            Err(_elapsed) => Run::new(Exceeded::Hard.outcome(deadlines.limits())),
         }
     }
 }
@@ -95,16 +96,17 @@ impl Loaded {
             // A program's standard output is its result, so all of it is kept, up to the limit.
             Input::Stdin(stdin) => (Vec::new(), stdin, Capture::new(options.result)),
         };
-        let listens = Listens::default();
+        let shown = Shown::default();
         let stdio = Stdio { stdin, stdout: stdout.clone(), stderr: output.clone() };
         let started = Instant::now();
         let mut cpu = Duration::ZERO;
-        let mut store = Guest::store(&self.sandbox, call, deadlines, listens.clone(), stdio);
+        let mut store = Guest::store(&self.sandbox, call, deadlines, shown.clone(), stdio);
         let ended = {
             // Pinned here, so that they are not moved on: they are large.
             let execution = pin!(self.execute(function, &mut store, &arguments));
-            let execution = pin!(metered(execution, &mut cpu));
-            limited(execution, deadlines, &listens).await
+            let bounds = Bounds { cpu: deadlines.limits().cpu, calls: options.host_calls, shown: &shown };
+            let execution = pin!(metered(execution, &mut cpu, bounds));
+            limited(execution, deadlines, &shown).await.flatten()
         };
         let (peak_memory, refused) = (store.data().limiter.memory(), store.data().limiter.refused());
         let mut asked = store.data().asked;
@@ -116,7 +118,7 @@ impl Loaded {
 
         let output = output.take_text();
         let outcome = match ended {
-            Err(exceeded) => exceeded.outcome(deadlines),
+            Err(exceeded) => exceeded.outcome(deadlines.limits()),
             Ok(Err(error)) => {
                 if self.is_command() && matches!(error.downcast_ref(), Some(I32Exit(EX_TEMPFAIL))) {
                     let explained = !output.tail.trim().is_empty();
@@ -252,16 +254,28 @@ impl Run {
 enum Exceeded {
     Soft,
     Hard,
+    Cpu,
+    /// Of calls of the host's functions; this many are allowed.
+    Calls(u64),
 }
 
 impl Exceeded {
-    /// As Celery's own worker reports it.
-    fn outcome(self, deadlines: Deadlines) -> Outcome {
-        let (class, args) = match self {
-            Self::Soft => ("SoftTimeLimitExceeded", Vec::new()),
-            Self::Hard => ("TimeLimitExceeded", vec![seconds(deadlines.hard_limit())]),
+    /// As Celery's own worker reports it, where it has such a limit.
+    fn outcome(self, limits: TimeLimits) -> Outcome {
+        let of_time = |class, args| Exception::new("billiard.exceptions", class, args);
+        let exception = match self {
+            Self::Soft => of_time("SoftTimeLimitExceeded", Vec::new()),
+            Self::Hard => of_time("TimeLimitExceeded", vec![seconds(limits.hard)]),
+            Self::Cpu => {
+                let text = format!("{} s of cpu time (--cpu-limit)", seconds(limits.cpu));
+                of_time("TimeLimitExceeded", vec![text.into()])
+            }
+            Self::Calls(most) => Exception::builtin(
+                "RuntimeError",
+                format!("limit of {most} calls of host functions exceeded (--max-host-calls)"),
+            ),
         };
-        Outcome::Failure(Failure::without_traceback(Exception::new("billiard.exceptions", class, args)))
+        Outcome::Failure(Failure::without_traceback(exception))
     }
 }
 
@@ -278,25 +292,44 @@ fn seconds(duration: Duration) -> Value {
 async fn limited<T>(
     mut run: Pin<&mut impl Future<Output = T>>,
     deadlines: Deadlines,
-    listens: &Listens,
+    shown: &Shown,
 ) -> Result<T, Exceeded> {
     if let Some(soft) = deadlines.soft {
         match timeout_at(soft, &mut run).await {
             Ok(ended) => return Ok(ended),
-            Err(_elapsed) if !listens.get() => return Err(Exceeded::Soft),
+            Err(_elapsed) if !shown.listens() => return Err(Exceeded::Soft),
             Err(_elapsed) => {}
         }
     }
     timeout_at(deadlines.hard, run).await.map_err(|_elapsed| Exceeded::Hard)
 }
 
-/// Adds the time spent inside of `run`'s polls to `cpu`; between them it waits.
-async fn metered<T>(mut run: Pin<&mut impl Future<Output = T>>, cpu: &mut Duration) -> T {
+/// What a run may take that is counted while it runs.
+struct Bounds<'a> {
+    cpu: Duration,
+    calls: u64,
+    shown: &'a Shown,
+}
+
+/// Adds the time spent inside of `run`'s polls to `cpu`; between them it waits. A guest that computes or calls without end
+/// is polled once in a tick, so that is how soon it ends at its bounds.
+async fn metered<T>(
+    mut run: Pin<&mut impl Future<Output = T>>,
+    cpu: &mut Duration,
+    bounds: Bounds<'_>,
+) -> Result<T, Exceeded> {
     std::future::poll_fn(|context| {
         let started = Instant::now();
         let polled = run.as_mut().poll(context);
         *cpu += started.elapsed();
-        polled
+        match polled {
+            Poll::Ready(ended) => Poll::Ready(Ok(ended)),
+            Poll::Pending if *cpu > bounds.cpu => Poll::Ready(Err(Exceeded::Cpu)),
+            Poll::Pending if bounds.shown.calls() > bounds.calls => {
+                Poll::Ready(Err(Exceeded::Calls(bounds.calls)))
+            }
+            Poll::Pending => Poll::Pending,
+        }
     })
     .await
 }

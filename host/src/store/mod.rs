@@ -6,7 +6,7 @@
 //! A store never parses a task's body: messages pass as bytes. What it writes into a message that comes back, that it was
 //! delivered before, is done by `protocol`.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -96,6 +96,11 @@ impl Default for Options {
             dead_letter_lifetime: Duration::from_secs(30 * 24 * 60 * 60),
         }
     }
+}
+
+/// The folder of the file that a URL names, if it names one.
+pub fn folder(broker: &str) -> Option<PathBuf> {
+    sqlite::folder(broker)
 }
 
 impl Store {

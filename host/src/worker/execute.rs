@@ -358,7 +358,8 @@ fn limits(worker: &Worker, entry: &Entry, request: &Request) -> TimeLimits {
     let (ours, plugin, asked) = (&worker.options, set.unwrap_or(entry.options().limits), &request.limits);
     let hard = [plugin.hard, asked.hard].into_iter().flatten().fold(ours.time_limit, Duration::min);
     let soft = [ours.soft_time_limit, plugin.soft, asked.soft].into_iter().flatten().min();
-    TimeLimits { hard, soft }
+    let cpu = entry.options().cpu_limit.map_or(ours.cpu_limit, |cpu| cpu.min(ours.cpu_limit));
+    TimeLimits { hard, soft, cpu }
 }
 
 /// The request's eta, if it has not come yet.

@@ -113,6 +113,8 @@ pub struct Options {
     pub time_limit: Duration,
     /// Every task is asked to end after this time; a message can only ask for less.
     pub soft_time_limit: Option<Duration>,
+    /// Every task is stopped when it has computed for this time; a plugin can only ask for less.
+    pub cpu_limit: Duration,
     /// How long a message waits for a plugin that offers its task; zero is not at all.
     pub park: Duration,
     /// A message is given up when this many workers have died running it.

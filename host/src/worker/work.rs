@@ -75,6 +75,7 @@ impl Work {
             let limits = TimeLimits {
                 hard: limits.hard.saturating_sub(spent),
                 soft: limits.soft.map(|soft| soft.saturating_sub(spent)),
+                cpu: limits.cpu.saturating_sub(all.cpu),
             };
             let (progress, outbox, access) = (progress.clone(), outbox.clone(), access.clone());
             let call = Call { request: Arc::new(request), limits, progress, outbox, access };

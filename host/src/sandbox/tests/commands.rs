@@ -11,7 +11,7 @@ async fn a_command_reads_its_arguments_and_prints_its_result() {
         (call $print (i32.const 1) (i32.const 1024) (i32.load (i32.const 8)))",
     );
     let sandbox = sandbox();
-    let program = sandbox.load("make-echo.wasm", &wat::parse_str(&echo).unwrap()).unwrap();
+    let program = sandbox.load(&Tenant::DEFAULT, "make-echo.wasm", &wat::parse_str(&echo).unwrap()).unwrap();
     assert_eq!(program.shape(), Shape::Command);
     assert_eq!(program.functions()[0].signature().to_string(), "make_echo(*args, **kwargs)");
     let run = program.run(0, call_with(json!([1, "a"]), json!({"b": null}))).await;

@@ -38,7 +38,7 @@ fn asking(core: &str) -> String {
 }
 
 fn soft(soft: Duration, hard: Duration) -> Call {
-    Call { limits: TimeLimits { hard, soft: Some(soft) }, ..call(json!([])) }
+    Call { limits: TimeLimits { hard, soft: Some(soft), cpu: PLENTY }, ..call(json!([])) }
 }
 
 #[tokio::test]

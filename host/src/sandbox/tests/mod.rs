@@ -28,7 +28,7 @@ fn load(wat: &str) -> Program {
 }
 
 fn try_load(wat: &str) -> Result<Program, LoadError> {
-    sandbox().load("app.wasm", &wat::parse_str(wat).unwrap())
+    sandbox().load(&Tenant::DEFAULT, "app.wasm", &wat::parse_str(wat).unwrap())
 }
 
 fn call(args: Value) -> Call {
@@ -62,7 +62,7 @@ fn call_with(args: Value, kwargs: Value) -> Call {
         headers: json(json!({"lang": "py"})),
         properties: json(json!({"priority": 3})),
     };
-    let limits = TimeLimits { hard: PLENTY, soft: None };
+    let limits = TimeLimits { hard: PLENTY, soft: None, cpu: PLENTY };
     Call {
         request: Arc::new(request),
         limits,
@@ -90,7 +90,7 @@ impl Outbox for Nowhere {
 }
 
 fn call_within(hard: Duration) -> Call {
-    Call { limits: TimeLimits { hard, soft: None }, ..call(json!([])) }
+    Call { limits: TimeLimits { hard, soft: None, cpu: PLENTY }, ..call(json!([])) }
 }
 
 /// Runs the only function of `wat`.

@@ -127,7 +127,7 @@ async fn the_wait_for_a_slot_counts_towards_the_limit() {
     let sandbox = Sandbox::new(Options { slots: 1, ..Options::default() }).unwrap();
     let wasm =
         wat::parse_str(r#"(module (func (export "spin") (loop (br 0))) (func (export "f")))"#).unwrap();
-    let program = sandbox.load("app.wasm", &wasm).unwrap();
+    let program = sandbox.load(&Tenant::DEFAULT, "app.wasm", &wasm).unwrap();
     let mut spinning = Box::pin(program.run(0, call(json!([]))));
     assert!(tokio::time::timeout(SHORT, &mut spinning).await.is_err(), "it holds the only slot now");
     let waited = program.run(1, call_within(SHORT)).await;
@@ -143,7 +143,7 @@ async fn dropping_a_run_ends_a_guest_that_computes() {
     let sandbox = Sandbox::new(Options { slots: 1, ..Options::default() }).unwrap();
     let wasm =
         wat::parse_str(r#"(module (func (export "spin") (loop (br 0))) (func (export "f")))"#).unwrap();
-    let program = sandbox.load("app.wasm", &wasm).unwrap();
+    let program = sandbox.load(&Tenant::DEFAULT, "app.wasm", &wasm).unwrap();
     for _ in 0..5 {
         let (cancel, cancelled) = tokio::sync::oneshot::channel::<()>();
         let spinning = program.clone();

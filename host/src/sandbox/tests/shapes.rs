@@ -53,7 +53,7 @@ async fn a_core_module_with_types_becomes_a_component() {
     let world = wit.select_world(&[package], None).unwrap();
     let encoding = wit_component::StringEncoding::UTF8;
     wit_component::embed_component_metadata(&mut wasm, &wit, world, encoding).unwrap();
-    let program = sandbox().load("app.wasm", &wasm).unwrap();
+    let program = sandbox().load(&Tenant::DEFAULT, "app.wasm", &wasm).unwrap();
     assert_eq!(program.shape(), Shape::CoreModuleWithTypes);
     assert_eq!(program.functions()[0].name(), "add_up");
     assert!(program.imports().iter().any(|import| import.starts_with("wasi:random/random@")));

@@ -19,6 +19,7 @@
 
 use std::{
     collections::HashSet,
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicI64, AtomicUsize},
@@ -85,6 +86,11 @@ pub struct Sqlite {
 /// Whether a URL names a file of this engine, rather than a server.
 pub fn is_meant_by(url: &str) -> bool {
     Address::is_meant_by(url)
+}
+
+/// The folder of the file that a URL names.
+pub fn folder(url: &str) -> Option<PathBuf> {
+    Some(Address::parse(url).ok()?.path().parent()?.to_owned())
 }
 
 impl Sqlite {

@@ -13,7 +13,7 @@ use guest::{Import, RESULTS, ROOM, TOLD, found_at};
 /// The guest that can call everything, and what it can call.
 static EVERYTHING: LazyLock<(Vec<Import>, Program)> = LazyLock::new(|| {
     let (imports, component) = guest::component();
-    (imports, sandbox().load("everything.wasm", &component).unwrap())
+    (imports, sandbox().load(&Tenant::DEFAULT, "everything.wasm", &component).unwrap())
 });
 
 /// Long enough for a call, and what a guest gets that waits for ever.
@@ -59,7 +59,7 @@ fn step_of(number: usize, times: u64, arguments: &[u64]) -> Value {
 
 async fn take(steps: Vec<Value>, limit: Duration) -> Run {
     let (_, program) = &*EVERYTHING;
-    let limits = TimeLimits { hard: limit, soft: None };
+    let limits = TimeLimits { hard: limit, soft: None, cpu: limit * 10 };
     program.run(0, Call { limits, ..call(json!([steps])) }).await
 }
 

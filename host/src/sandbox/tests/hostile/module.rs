@@ -6,7 +6,7 @@ use wasmtime::{Extern, Store};
 
 use super::*;
 use crate::sandbox::{
-    guest::{Deadlines, Guest, Listens, Stdio},
+    guest::{Deadlines, Guest, Shown, Stdio},
     output::Capture,
 };
 
@@ -15,7 +15,7 @@ fn offered(sandbox: &Sandbox) -> Vec<(String, String, Vec<u32>)> {
     let call = call_within(PLENTY);
     let deadlines = Deadlines::from_now(call.limits);
     let stdio = Stdio { stdin: bytes::Bytes::new(), stdout: Capture::new(0), stderr: Capture::new(0) };
-    let mut store: Store<Guest> = Guest::store(&sandbox.inner, call, deadlines, Listens::default(), stdio);
+    let mut store: Store<Guest> = Guest::store(&sandbox.inner, call, deadlines, Shown::default(), stdio);
     let offered: Vec<_> = sandbox
         .inner
         .linkers
@@ -80,7 +80,7 @@ fn signed(number: u64, bits: u32) -> i64 {
 
 async fn take(program: &Program, name: &str, arguments: Value, limit: Duration) -> Run {
     let function = program.functions().iter().position(|function| function.name() == name).unwrap();
-    let limits = TimeLimits { hard: limit, soft: None };
+    let limits = TimeLimits { hard: limit, soft: None, cpu: limit * 10 };
     program.run(function, Call { limits, ..call(arguments) }).await
 }
 
@@ -92,8 +92,11 @@ async fn no_call_of_the_older_wasi_harms_the_host() {
     let sandbox = sandbox();
     let functions = offered(&sandbox);
     assert!(functions.len() >= 45, "it has {}", functions.len());
-    let once = sandbox.load("once.wasm", &wat::parse_str(module(&functions, 1)).unwrap()).unwrap();
-    let soak = sandbox.load("soak.wasm", &wat::parse_str(module(&functions, MANY)).unwrap()).unwrap();
+    let once =
+        sandbox.load(&Tenant::DEFAULT, "once.wasm", &wat::parse_str(module(&functions, 1)).unwrap()).unwrap();
+    let soak = sandbox
+        .load(&Tenant::DEFAULT, "soak.wasm", &wat::parse_str(module(&functions, MANY)).unwrap())
+        .unwrap();
     let mut random = fastrand::Rng::with_seed(11);
     let before = resident();
     for (name, _, bits) in &functions {

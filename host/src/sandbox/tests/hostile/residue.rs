@@ -48,7 +48,7 @@ const CHANGES: &str = r#"(module
 #[tokio::test]
 async fn nothing_of_a_run_is_seen_by_another_in_the_same_slot() {
     let sandbox = Sandbox::new(Options { slots: 1, ..Options::default() }).unwrap();
-    let load = |wat| sandbox.load("app.wasm", &wat::parse_str(wat).unwrap()).unwrap();
+    let load = |wat| sandbox.load(&Tenant::DEFAULT, "app.wasm", &wat::parse_str(wat).unwrap()).unwrap();
     let (fills, looks, changes) = (load(FILLS), load(LOOKS), load(CHANGES));
     let first = value(&changes.run(0, call(json!([]))).await);
     for _ in 0..3 {
@@ -62,7 +62,7 @@ async fn nothing_of_a_run_is_seen_by_another_in_the_same_slot() {
 #[tokio::test]
 async fn nothing_of_a_run_that_was_stopped_is_seen_by_the_next() {
     let sandbox = Sandbox::new(Options { slots: 1, ..Options::default() }).unwrap();
-    let load = |wat: &str| sandbox.load("app.wasm", &wat::parse_str(wat).unwrap()).unwrap();
+    let load = |wat: &str| sandbox.load(&Tenant::DEFAULT, "app.wasm", &wat::parse_str(wat).unwrap()).unwrap();
     let looks = load(LOOKS);
     for end in ["(loop (br 0))", "unreachable", "(drop (i32.div_s (i32.const 1) (i32.const 0)))"] {
         let stopped = load(&FILLS.replace("(memory.size)", &format!("{end} (memory.size)")));
