@@ -74,6 +74,7 @@ macro_rules! conformance {
             one_who_may_have_no_more_does_not_hide_the_arrivals_of_others,
             arrivals_are_announced_in_every_priority,
             queues_are_known_once_they_are_used,
+            many_tenants_can_be_served_at_once,
             purging_a_queue_leaves_the_others,
             a_look_at_a_queue_tells_what_comes_next_and_takes_nothing,
             any_bytes_survive_being_taken_and_restored,

@@ -117,3 +117,12 @@ pub async fn a_look_at_a_queue_tells_what_comes_next_and_takes_nothing<E: Engine
     assert_eq!(store.peek(&[], 10).await.unwrap(), []);
     assert_eq!(store.length(&a).await.unwrap(), 3);
 }
+
+pub async fn many_tenants_can_be_served_at_once<E: Engine>() {
+    let engine = E::start().await;
+    let store = engine.connect().await;
+    let queues: Vec<_> = (0..2_500).map(|tenant| queue(&format!("tenant-{tenant}/q"))).collect();
+    assert!(store.take(&queues, 10).await.unwrap().deliveries.is_empty());
+    publish(&store, &queues[2_499], 0, &message(1)).await;
+    assert_eq!(messages(&store.take(&queues, 10).await.unwrap().deliveries), [message(1)]);
+}

@@ -104,7 +104,10 @@ if most > 0 and room > 0 then
       for i = portion.first, portion.last do watched[#watched + 1] = KEYS[i] end
     end
   end
-  if #watched > 0 then redis.call('EXISTS', unpack(watched)) end
+  -- Of many tenants there are more than fit into one command.
+  for first = 1, #watched, 1000 do
+    redis.call('EXISTS', unpack(watched, first, math.min(first + 999, #watched)))
+  end
   more = '0'
 end
 return { revision, now, more, table.concat(lists, ' '), table.concat(lengths, ' '), table.concat(taken) }
