@@ -70,7 +70,8 @@ stats = ask('stats')[0]
     'report': list(ask('report')[0]),
     'conf': kind(ask('conf')[0]),
     'conf_all': kind(ask('conf', with_defaults=True)[0]),
-    'stats': seen({key: value for key, value in stats.items() if key != 'prefetch_count'}),
+    # The last is what host adds.
+    'stats': seen({key: value for key, value in stats.items() if key not in ('prefetch_count', 'host')}),
     'broker': {key: kind(value) for key, value in stats['broker'].items()},
     'broker_is': [stats['broker'][key] for key in ('transport', 'virtual_host', 'userid', 'ssl', 'port')],
     'hello': {key: value if key == 'revoked' and type(value) is list else kind(value)
