@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::{
-    Flood, Task, TestHost, TestRedis, eventually, guests, host, mean_cpu, percentile, timed,
+    Flood, Task, TestHost, TestRedis, eventually, guests, host, percentile, processor, timed,
 };
 
 /// A worker that serves the tenants `a` and `b`.
@@ -37,23 +37,33 @@ fn a_flood_of_one_tenant_does_not_hold_up_another() {
     let redis = TestRedis::start_alone();
     let _worker = start(&redis, &[]);
     let divide = || Task::new("app.divide", json!([1, 2]));
-    let measure = |count| percentile(&timed(&redis, "b", divide, count, INTERVAL), 95);
-    measure(5);
-    let quiet = measure(60);
+    let measure = |count, flood: Option<&Flood>| {
+        let timed = timed(&redis, "b", divide, count, INTERVAL, flood);
+        let p95 = |values: Vec<f64>| percentile(&values, 95);
+        let overtaken = p95(timed.iter().map(|timed| timed.overtaken as f64).collect());
+        (p95(timed.iter().map(|timed| timed.ms).collect()), overtaken)
+    };
+    measure(5, None);
+    let (quiet, _) = measure(50, None);
     // Short tasks, of which many come and go, and long ones, which compute.
     for flood in [divide(), Task::new("compute.fib", json!([27]))] {
         let name = flood.name().to_owned();
         let flood = Flood::start(&redis, "a", &flood, 100_000);
         let before = flood.taken(&redis);
-        let beside = measure(60);
+        let (beside, overtaken) = measure(50, Some(&flood));
         let meanwhile = flood.taken(&redis) - before;
         eprintln!(
             "p95 of a task: {quiet:.2} ms when it is quiet, {beside:.2} ms beside {meanwhile} of {name}"
         );
-        // A machine that runs other tests as well does not give a thread its processor at once: a few milliseconds of
-        // that are nobody's flood. What this is about would be a hundred: the turns of all tasks of the flood that are in flight.
-        assert!(beside < 2.0 * quiet.max(5.0), "{beside} ms beside {name}");
-        assert!(meanwhile > 300, "the flood goes on meanwhile: {meanwhile}");
+        eprintln!("and {overtaken} of those were taken between");
+        // A machine that is busy with other things gives no thread its processor at once, and those that compute last of all:
+        // that is nobody's flood. Then it is counted how many of the flood's tasks were taken meanwhile: some takes' and some
+        // settlements' worth, where all that are in flight and all that wait to be settled would be several hundred.
+        assert!(
+            beside < 2.0 * quiet.max(5.0) || overtaken <= 100.0,
+            "{beside} ms, {overtaken} beside {name}"
+        );
+        assert!(meanwhile > 100, "the flood goes on meanwhile: {meanwhile}");
         drop(flood);
         redis.ask::<()>(&["DEL", "a/celery"]);
         eventually("the flood is over", || (in_flight(&redis, "a") == 0).then_some(()));
@@ -64,35 +74,29 @@ fn a_flood_of_one_tenant_does_not_hold_up_another() {
 fn shares_follow_weights_also_when_tasks_are_a_hundred_times_longer() {
     let redis = TestRedis::start_alone();
     let _worker = start(&redis, &[]);
-    set(&redis, "b", r#"{"weight": 3}"#);
     // The time of `fib` grows by the golden ratio with each number: 10 more are 123 times.
     for (a, b) in [(22, 22), (31, 21)] {
+        // Workers tell how much those have computed that have a limit.
+        set(&redis, "a", r#"{"quotas": {"cpu_per_minute": 100000}}"#);
+        set(&redis, "b", r#"{"weight": 3, "quotas": {"cpu_per_minute": 100000}}"#);
         let fib = |n: u32| Task::new("compute.fib", json!([n]));
         let floods = [Flood::start(&redis, "a", &fib(a), 5_000), Flood::start(&redis, "b", &fib(b), 20_000)];
-        let taken = || [0, 1].map(|n: usize| floods[n].taken(&redis) as f64);
-        eventually("they run", || taken().iter().all(|taken| *taken > 0.0).then_some(()));
-        // What was taken at the very first has only begun.
-        let begin = taken();
-        let before = eventually("some has run", || {
-            let now = taken();
-            (0..2).all(|n| now[n] - begin[n] > 50.0).then_some(now)
+        let now = || processor(&redis, ["a", "b"]);
+        // The first second is that of whoever came first.
+        let before =
+            eventually("both have computed", || Some(now()).filter(|cpu| cpu.iter().all(|cpu| *cpu > 0.5)));
+        let computed = eventually("both have computed for some time", || {
+            let now = now();
+            let computed = [0, 1].map(|n: usize| now[n] - before[n]);
+            Some(computed).filter(|computed| computed.iter().sum::<f64>() > 8.0)
         });
-        let first = Instant::now();
-        let done = eventually("enough has run", || {
-            let done = [0, 1].map(|n: usize| taken()[n] - before[n]);
-            (first.elapsed() > Duration::from_secs(6) && done.iter().all(|done| *done > 100.0))
-                .then_some(done)
-        });
-        let cpu = [0, 1].map(|n: usize| done[n] * mean_cpu(&redis, ["a", "b"][n]));
-        let share = cpu[1] / cpu[0];
-        eprintln!("weights 1 and 3, tasks of fib({a}) and fib({b}): {done:?} tasks, {cpu:?} s");
+        let share = computed[1] / computed[0];
+        eprintln!("weights 1 and 3, tasks of fib({a}) and fib({b}): {computed:.2?} s of processor");
         // Over a minute it is less than 5 in a hundred: `tests/speed/run shares`.
         assert!((share / 3.0 - 1.0).abs() < 0.1, "{share}");
         drop(floods);
         redis.ask::<()>(&["DEL", "a/celery", "b/celery"]);
         eventually("all is over", || redis.ask::<bool>(&["EXISTS", "unacked"]).eq(&false).then_some(()));
-        redis.ask::<()>(&["FLUSHDB"]);
-        set(&redis, "b", r#"{"weight": 3}"#);
     }
 }
 
@@ -108,20 +112,20 @@ fn a_tenant_over_its_quota_waits_and_loses_nothing() {
         (a["workers"] == 2 && a["most_in_flight"] == 3).then_some(())
     });
     let sleep = |seconds: f64| Task::new("observe.sleep_for", json!([seconds])).queue("a/celery");
-    let tasks: Vec<_> = (0..30).map(|_| sleep(0.1)).collect();
+    let tasks: Vec<_> = (0..12).map(|_| sleep(0.25)).collect();
+    let begin = Instant::now();
     redis.send_all(&tasks);
-    let mut most = 0;
-    eventually("they have run", || {
-        most = most.max(in_flight(&redis, "a"));
-        (redis.ready(&tasks) == tasks.len()).then_some(())
-    });
-    assert_eq!(most, 3, "of both workers together");
+    eventually("they have run", || (redis.ready(&tasks) == tasks.len()).then_some(()));
+    let took = begin.elapsed();
+    assert!(took >= Duration::from_secs(1), "twelve, three at a time in both workers together: {took:?}");
     // Others do not wait for it.
-    redis.send_all(&[sleep(0.5), sleep(0.5), sleep(0.5), sleep(0.5)]);
+    redis.send_all(&[0; 4].map(|_| sleep(20.0)));
     let other = Task::new("app.divide", json!([1, 2])).queue("b/celery");
     redis.send(&other);
     eventually("the other's has run", || (redis.ready(std::slice::from_ref(&other)) == 1).then_some(()));
-    assert_eq!(redis.ask::<u64>(&["LLEN", "a/celery"]), 1, "one more than may run");
+    eventually("three run and one waits", || {
+        (redis.ask::<u64>(&["LLEN", "a/celery"]) == 1 && in_flight(&redis, "a") == 3).then_some(())
+    });
     drop(workers);
 }
 

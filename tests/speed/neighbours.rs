@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     measure::{median, percentile},
-    support::{Flood, Task, TestHost, TestRedis, eventually, guests, host, mean_cpu, timed},
+    support::{Flood, Task, TestHost, TestRedis, eventually, guests, host, processor, timed},
     table::Line,
 };
 
@@ -31,16 +31,19 @@ fn divide() -> Task {
 pub fn neighbour(rounds: usize) -> Vec<Line> {
     let redis = TestRedis::start();
     let _host = start(&redis);
-    let measure = |count| percentile(timed(&redis, "b", divide, count, Duration::from_millis(100)), 95);
-    measure(20);
+    let measure = |count, flood: Option<&Flood>| {
+        let timed = timed(&redis, "b", divide, count, Duration::from_millis(100), flood);
+        percentile(timed.into_iter().map(|timed| timed.ms), 95)
+    };
+    measure(20, None);
     let kinds =
         [("short tasks", divide()), ("tasks that compute for 1 ms", Task::new("compute.fib", json!([27])))];
     let mut seen = vec![[0.0; 3]; rounds];
     for seen in &mut seen {
-        seen[0] = measure(100);
+        seen[0] = measure(100, None);
         for ((_, task), beside) in kinds.iter().zip(&mut seen[1..]) {
             let flood = Flood::start(&redis, "a", task, 100_000);
-            *beside = measure(100);
+            *beside = measure(100, Some(&flood));
             drop(flood);
             clear(&redis);
         }
@@ -57,8 +60,10 @@ pub fn neighbour(rounds: usize) -> Vec<Line> {
 pub fn shares(_rounds: usize) -> Vec<Line> {
     let redis = TestRedis::start();
     let _host = start(&redis);
-    let weigh = || {
-        let output = host(&redis, &["tenant", "set", "b", r#"{"weight": 3}"#]);
+    // Workers tell how much those have computed that have a limit.
+    let set = |tenant: &str, weight: u32| {
+        let record = json!({"weight": weight, "quotas": {"cpu_per_minute": 100_000}}).to_string();
+        let output = host(&redis, &["tenant", "set", tenant, &record]);
         assert!(output.status.success(), "{output:?}");
     };
     let fib = |n: u32| Task::new("compute.fib", json!([n]));
@@ -69,14 +74,12 @@ pub fn shares(_rounds: usize) -> Vec<Line> {
         ("tasks that compute, the first 100 times longer", fib(32), fib(22)),
         ("tasks that compute, the second 100 times longer", fib(22), fib(32)),
     ] {
-        weigh();
+        set("a", 1);
+        set("b", 3);
         let floods = [Flood::start(&redis, "a", &first, 50_000), Flood::start(&redis, "b", &second, 50_000)];
-        let taken = || [0, 1].map(|n: usize| floods[n].taken(&redis) as f64);
-        thread::sleep(Duration::from_secs(2));
-        let before = taken();
-        thread::sleep(MINUTE);
-        let after = taken();
-        let cpu = [0, 1].map(|n: usize| (after[n] - before[n]) * mean_cpu(&redis, ["a", "b"][n]));
+        // What is told is of the last minute, and some seconds old.
+        thread::sleep(MINUTE + Duration::from_secs(8));
+        let cpu = processor(&redis, ["a", "b"]);
         drop(floods);
         clear(&redis);
         let off = (cpu[1] / cpu[0] / 3.0 - 1.0).abs() * 100.0;

@@ -28,7 +28,7 @@ pub use self::{
     flower::Flower,
     host::{TestHost, host},
     http::Response,
-    neighbours::{Flood, mean_cpu, percentile, timed},
+    neighbours::{Flood, percentile, processor, timed},
     process::Process,
     random::Random,
     redis::TestRedis,

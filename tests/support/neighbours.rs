@@ -62,9 +62,18 @@ impl Flood {
 
     /// How many of its messages were taken.
     pub fn taken(&self, redis: &TestRedis) -> u64 {
-        // In this order, so that none is counted that is only sent in between.
-        let sent = self.sent.load(Ordering::Relaxed);
-        sent.saturating_sub(redis.ask::<u64>(&["LLEN", &self.list]))
+        self.watch(redis)()
+    }
+
+    /// Tells how many of its messages were taken until then.
+    pub fn watch(&self, redis: &TestRedis) -> impl FnMut() -> u64 + Send + 'static {
+        let (sent, list, mut connection) = (self.sent.clone(), self.list.clone(), redis.connection());
+        move || {
+            // In this order, so that none is counted that is only sent in between.
+            let sent = sent.load(Ordering::Relaxed);
+            let waiting: u64 = redis::cmd("LLEN").arg(&list).query(&mut connection).expect("Redis answers");
+            sent.saturating_sub(waiting)
+        }
     }
 }
 
@@ -78,19 +87,29 @@ impl Drop for Flood {
     }
 }
 
-/// Sends `count` tasks to a tenant's queue, one in each `interval`, and gives how many milliseconds each took from when it was sent
-/// until its client was told the result.
+/// What became of a task that was timed.
+#[derive(Debug, Clone, Copy)]
+pub struct Timed {
+    /// How many milliseconds it took from when it was sent until its client was told the result.
+    pub ms: f64,
+    /// How many of a flood's messages were taken meanwhile.
+    pub overtaken: u64,
+}
+
+/// Sends `count` tasks to a tenant's queue, one in each `interval`, beside a flood if there is one.
 pub fn timed(
     redis: &TestRedis,
     tenant: &str,
     task: impl Fn() -> Task,
     count: usize,
     interval: Duration,
-) -> Vec<f64> {
+    flood: Option<&Flood>,
+) -> Vec<Timed> {
     let queue = format!("{tenant}/celery");
     let tasks: Vec<_> = (0..count).map(|_| task().queue(&queue)).collect();
     let prefix = format!("{tenant}/_celery-task-meta-");
     let (mut listener, pattern) = (redis.connection(), format!("{prefix}*"));
+    let [mut at_arrival, mut at_sending] = [(); 2].map(|()| flood.map(|flood| flood.watch(redis)));
     let (listens, listening) = mpsc::channel();
     let listener = thread::spawn(move || {
         let mut results = listener.as_pubsub();
@@ -98,7 +117,9 @@ pub fn timed(
         listens.send(()).expect("somebody waits for it");
         let arrival = |_| {
             let told = results.get_message().expect("the result is told");
-            (told.get_channel_name().trim_start_matches(&prefix).to_owned(), Instant::now())
+            let (name, now) =
+                (told.get_channel_name().trim_start_matches(&prefix).to_owned(), Instant::now());
+            (name, (now, at_arrival.as_mut().map_or(0, |taken| taken())))
         };
         (0..count).map(arrival).collect::<HashMap<_, _>>()
     });
@@ -111,34 +132,26 @@ pub fn timed(
         let due = interval * n as u32 + interval.mul_f64((n * 37 % 100) as f64 / 250.0);
         thread::sleep(due.saturating_sub(begin.elapsed()));
         let message = task.message();
-        sent.push(Instant::now());
+        let taken = at_sending.as_mut().map_or(0, |taken| taken());
+        sent.push((Instant::now(), taken));
         redis::cmd("LPUSH").arg(&queue).arg(message).exec(&mut connection).expect("Redis takes messages");
     }
     let arrivals = listener.join().expect("all results were told");
-    let took =
-        |(task, sent): (&Task, &Instant)| arrivals[task.id()].duration_since(*sent).as_secs_f64() * 1e3;
-    tasks.iter().zip(&sent).map(took).collect()
+    let became = |(task, (sent, before)): (&Task, &(Instant, u64))| {
+        let (told, after) = arrivals[task.id()];
+        let ms = told.duration_since(*sent).as_secs_f64() * 1e3;
+        Timed { ms, overtaken: after.saturating_sub(*before) }
+    };
+    tasks.iter().zip(&sent).map(became).collect()
 }
 
-/// How many seconds a tenant's task computed in the mean, as some of the stored results tell.
-pub fn mean_cpu(redis: &TestRedis, tenant: &str) -> f64 {
-    let (mut cursor, mut times) = (0_u64, Vec::new());
-    let mut connection = redis.connection();
-    loop {
-        let mut scan = redis::cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(format!("{tenant}/_celery-task-meta-*")).arg("COUNT").arg(5_000);
-        let (next, keys): (u64, Vec<String>) = scan.query(&mut connection).expect("Redis answers");
-        if !keys.is_empty() {
-            let texts: Vec<Option<String>> =
-                redis::cmd("MGET").arg(keys).query(&mut connection).expect("Redis answers");
-            let time = |text: &String| super::Answer::parse(text).meta["host"]["cputime"].as_f64();
-            times.extend(texts.iter().flatten().map(|text| time(text).expect("a result has its receipt")));
-        }
-        cursor = next;
-        if cursor == 0 || times.len() > 500 {
-            return times.iter().sum::<f64>() / times.len() as f64;
-        }
-    }
+/// How many seconds of processor each tenant had in the last minute, as workers tell. Only of tenants whose time is limited, be it
+/// by a limit that is never reached.
+#[track_caller]
+pub fn processor(redis: &TestRedis, tenants: [&str; 2]) -> [f64; 2] {
+    let shown = super::host(redis, &["queues", "--json"]).stdout;
+    let shown: serde_json::Value = serde_json::from_slice(&shown).expect("it prints JSON");
+    tenants.map(|tenant| shown["tenants"][tenant]["cpu_seconds"].as_f64().unwrap_or(0.0))
 }
 
 /// The value below which `percent` of them are.
