@@ -102,7 +102,8 @@ fn a_tenant_does_not_notice_what_another_compiles() {
         slow.join().expect("loading does not panic").expect_err("it takes a minute");
         beside
     });
-    assert!(beside < alone * 2 + Duration::from_millis(20), "{alone:?} alone, {beside:?} beside a long one");
+    // Who waited would wait for seconds.
+    assert!(beside < alone * 3 + Duration::from_millis(100), "{alone:?} alone, {beside:?} beside a long one");
 }
 
 #[test]

@@ -143,10 +143,8 @@ const CHECKS: &[(&str, Check)] = &[
         format!("{} bytes are kept", run.output.tail.replace('␀', "0").len())
     }),
     ("text of an exception", || {
-        let name = "x".repeat(20_000);
-        let task = Task::new("app.f", json!([])).kwargs(json!({ name: 1 }));
-        let wat = r#"(module (func (export "f") (param i32)))"#;
-        seen(start(wat, &task, limits(|_| ()), Options::default()))
+        let text = format!("thread 'main' panicked at src/lib.rs:1:1:\\0a{}\\0a", "x".repeat(20_000));
+        writes(2, &text, "unreachable")
     }),
     ("arguments of a call", || {
         run(r#"(module (func (export "f") (param i32)))"#, json!(vec![1; 1_001]), limits(|_| ()))
@@ -240,6 +238,11 @@ fn command(body: &str) -> String {
 
 /// Runs a command that prints this.
 fn printed(text: &str) -> String {
+    writes(1, text, "")
+}
+
+/// Runs a command that writes this to a stream and then does that.
+fn writes(stream: u8, text: &str, then: &str) -> String {
     let pages = text.len() / 65_536 + 2;
     let length = wasm_length(text);
     let wat = format!(
@@ -249,17 +252,17 @@ fn printed(text: &str) -> String {
             (func (export "_start")
                 (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const {length}))
                 (loop
-                    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+                    (drop (call $write (i32.const {stream}) (i32.const 0) (i32.const 1) (i32.const 8)))
                     (i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (i32.load (i32.const 8))))
                     (i32.store (i32.const 4) (i32.sub (i32.load (i32.const 4)) (i32.load (i32.const 8))))
-                    (br_if 0 (i32.load (i32.const 4))))))"#
+                    (br_if 0 (i32.load (i32.const 4)))) {then}))"#
     );
     seen(start(&wat, &Task::new("app", json!([])), limits(|_| ()), Options::default()))
 }
 
-/// How many bytes a text of the text format stands for; the only escapes here are quotes.
+/// How many bytes a text of the text format stands for; the only escapes here are quotes and line feeds.
 fn wasm_length(text: &str) -> usize {
-    text.replace("\\22", "\"").len()
+    text.replace("\\22", "\"").replace("\\0a", "\n").len()
 }
 
 fn in_command(body: &str) -> String {
