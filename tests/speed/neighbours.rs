@@ -70,9 +70,9 @@ pub fn shares(_rounds: usize) -> Vec<Line> {
     let mut lines = Vec::new();
     for (name, first, second) in [
         ("short tasks", divide(), divide()),
-        ("tasks that compute", fib(22), fib(22)),
-        ("tasks that compute, the first 100 times longer", fib(32), fib(22)),
-        ("tasks that compute, the second 100 times longer", fib(22), fib(32)),
+        ("tasks that compute", fib(27), fib(27)),
+        ("tasks that compute, the first 100 times longer", fib(37), fib(27)),
+        ("tasks that compute, the second 100 times longer", fib(27), fib(37)),
     ] {
         set("a", 1);
         set("b", 3);
