@@ -14,7 +14,7 @@ use super::{
     Exit,
     http::{Http, HttpArgs},
     log, plugins, print,
-    serve::{Serving, WorkerArgs},
+    serve::{Serving, Start, WorkerArgs},
     wall::{self, WallArgs},
 };
 use crate::{
@@ -71,7 +71,8 @@ impl Dev {
         let open = async |options| Ok(store.open(options).await?);
         let ready = |serving: &Serving<'_>| self.print_how_to_call(serving, &store);
         let http = |tasks, sandbox, options| self.serve_http(&store, tasks, sandbox, options);
-        self.worker.serve(&voice, &wall, &self.plugins, open, http, |_| (), ready)?;
+        let start = Start { voice: &voice, wall: &wall, plugins: &self.plugins };
+        self.worker.serve(start, open, http, |_| (), ready)?;
         Ok(Exit::Success)
     }
 

@@ -143,6 +143,14 @@ pub(super) struct WorkerArgs {
 /// Each task in flight has a slot of address space; a process has room for this many.
 const MOST_SLOTS: usize = 5_000;
 
+/// What a worker is started with.
+pub(super) struct Start<'a> {
+    pub voice: &'a Voice,
+    pub wall: &'a Wall,
+    /// The folder of the plugins.
+    pub plugins: &'a Path,
+}
+
 /// A worker whose parts are ready.
 pub(super) struct Serving<'a> {
     pub args: &'a WorkerArgs,
@@ -156,18 +164,18 @@ pub(super) struct Serving<'a> {
 }
 
 impl WorkerArgs {
-    /// Builds a worker with the plugins of this folder and the store that `open` opens, and runs it until it is told to
-    /// end. `http` serves the HTTP API, if it is to be served here. `introduce` is called when all parts are ready, `on_ready` when it takes messages.
+    /// Builds a worker with its plugins and the store that `open` opens, and runs it until it is told to end. `http` serves
+    /// the HTTP API, if it is to be served here. `introduce` is called when all parts are ready, `on_ready` when it takes
+    /// messages.
     pub fn serve(
         &self,
-        voice: &Voice,
-        wall: &Wall,
-        plugins: &Path,
+        start: Start<'_>,
         open: impl AsyncFnOnce(store::Options) -> anyhow::Result<Store>,
         http: impl FnOnce(Arc<Registry>, Arc<Sandbox>, store::Options) -> anyhow::Result<Option<Http>>,
         introduce: impl FnOnce(&Serving<'_>),
         on_ready: impl FnOnce(&Serving<'_>),
     ) -> anyhow::Result<()> {
+        let Start { voice, wall, plugins } = start;
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let host = hostname::get().unwrap_or_default();
         let node = config::node_name(&self.hostname, &host.to_string_lossy());

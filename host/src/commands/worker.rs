@@ -9,7 +9,7 @@ use super::{
     Exit,
     http::HttpArgs,
     log, plugins, print, processes,
-    serve::{Serving, WorkerArgs},
+    serve::{Serving, Start, WorkerArgs},
     wall::{self, WallArgs},
 };
 use crate::{
@@ -89,7 +89,8 @@ impl Worker {
             http.iter().for_each(|http| voice.say(format!("serving http://{}", http.address)));
             Ok(http)
         };
-        self.worker.serve(&voice, &wall, &self.plugins, open, http, introduce, ready)?;
+        let start = Start { voice: &voice, wall: &wall, plugins: &self.plugins };
+        self.worker.serve(start, open, http, introduce, ready)?;
         Ok(Exit::Success)
     }
 

@@ -13,8 +13,9 @@ use serde_json::value::RawValue;
 use super::{assert_one_short_line, message::sendable, tenant};
 
 /// How a guest may ask for a call.
-const WAYS: [fn(&mut Sent, &Raw) -> Result<String, InvalidCanvas>; 2] =
-    [Sent::call, |sent, json| sent.replace(json).map(|()| String::new())];
+type Way = fn(&mut Sent, &Raw) -> Result<String, InvalidCanvas>;
+
+const WAYS: [Way; 2] = [Sent::call, |sent, json| sent.replace(json).map(|()| String::new())];
 
 /// A guest sends this call, and then hands its place to it.
 pub fn signature(bytes: &[u8]) {

@@ -145,10 +145,10 @@ fn recorded(root: &Path, key: &str) -> Vec<Value> {
         let text = fs::read_to_string(file).expect("it is text");
         for value in serde_json::Deserializer::from_str(&text).into_iter::<Value>().flatten() {
             visit(&value, &mut |value| {
-                if let Some(value) = value.get(key).filter(|value| value.is_object()) {
-                    if seen.insert(value.to_string()) {
-                        found.push(value.clone());
-                    }
+                if let Some(value) = value.get(key).filter(|value| value.is_object())
+                    && seen.insert(value.to_string())
+                {
+                    found.push(value.clone());
                 }
             });
         }
