@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::{App, access::Caller, input::JsonBody, problem::Problem, tokens};
 use crate::{
-    store::{Change, Entry, Records, StoreError, Table},
+    store::{Change, Entry, Record, Records, Store, StoreError, Table},
     task::Tenant,
     tenant::{InvalidRecord, TenantRecord},
 };
@@ -45,7 +45,7 @@ pub async fn find(records: &dyn Records, tenant: &Tenant) -> Result<Option<Tenan
 /// All tenants for which something is set. A record that cannot be read is passed over.
 pub async fn all(records: &dyn Records) -> Result<Vec<(Tenant, TenantRecord)>, TenantError> {
     let (_, records) = records.records(Table::Tenants).await?;
-    let read = |record: &crate::store::Record| {
+    let read = |record: &Record| {
         let tenant = TenantRecord::tenant(&record.key)?;
         let read = TenantRecord::parse(&tenant, &record.value).ok()?;
         Some((tenant, read))
@@ -79,8 +79,19 @@ pub async fn set(
     Err(TenantError::Busy)
 }
 
-/// Forgets what is set for a tenant, and revokes its tokens, in one step; answers whether anything was.
-pub async fn remove(records: &dyn Records, tenant: &Tenant, actor: &str) -> Result<bool, TenantError> {
+/// Forgets a tenant: what is set for it, its secrets, what it has uploaded, and the entries that its guests keep; and revokes its
+/// tokens. Who gets its name later finds nothing of it. Of the default tenant, which does not go, only what is set is forgotten and
+/// its tokens are revoked. Answers whether there was anything.
+pub async fn remove(store: &Store, tenant: &Tenant, actor: &str) -> Result<bool, TenantError> {
+    let removed = remove_records(&*store.records, tenant, actor).await?;
+    if !tenant.is_default() {
+        // Once nothing is granted to it any more; and again if it was removed before and this was not done then.
+        store.keyvalue.keyvalue_forget(tenant).await?;
+    }
+    Ok(removed)
+}
+
+async fn remove_records(records: &dyn Records, tenant: &Tenant, actor: &str) -> Result<bool, TenantError> {
     for _ in 0..TRIES {
         let stored = records.record(Table::Tenants, TenantRecord::key(tenant)).await?;
         let forget = stored.map(|stored| Change {
@@ -91,6 +102,7 @@ pub async fn remove(records: &dyn Records, tenant: &Tenant, actor: &str) -> Resu
         });
         let mut changes: Vec<_> = forget.into_iter().collect();
         changes.extend(tokens::revocations(records, tenant).await?);
+        changes.extend(removals(records, tenant).await?);
         if changes.is_empty() {
             return Ok(false);
         }
@@ -100,6 +112,25 @@ pub async fn remove(records: &dyn Records, tenant: &Tenant, actor: &str) -> Resu
         }
     }
     Err(TenantError::Busy)
+}
+
+/// What a tenant with a name has in the tables where keys begin with it.
+async fn removals(records: &dyn Records, tenant: &Tenant) -> Result<Vec<Change>, StoreError> {
+    let mut removals = Vec::new();
+    if tenant.is_default() {
+        return Ok(removals);
+    }
+    for table in [Table::Secrets, Table::Plugins, Table::Versions] {
+        let (_, records) = records.records(table).await?;
+        let its = records.into_iter().filter(|record| record.key.starts_with(&tenant.prefix()));
+        removals.extend(its.map(|Record { key, revision, .. }| Change {
+            table,
+            key,
+            was: Some(revision),
+            value: None,
+        }));
+    }
+    Ok(removals)
 }
 
 fn entry(actor: &str, action: &str, tenant: &Tenant, detail: Option<String>) -> Entry {
@@ -175,7 +206,7 @@ pub(super) async fn set_tenant(
     Ok(Json(shown(&tenant, &record)))
 }
 
-/// Forget what is set for a tenant, and revoke its tokens
+/// Forget a tenant: what is set for it, its tokens, secrets, uploads and entries
 #[utoipa::path(delete, path = "/v1/tenants/{name}", tag = "admin", security(("token" = ["admin"])), params(("name" = String, Path, description = "The tenant's name, `-` for the default tenant")), responses((status = NO_CONTENT)))]
 pub(super) async fn remove_tenant(
     State(app): State<Arc<App>>,
@@ -183,7 +214,7 @@ pub(super) async fn remove_tenant(
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let tenant = named(&name)?;
-    let removed = remove(&*app.store.records, &tenant, &caller.actor).await?;
+    let removed = remove(&app.store, &tenant, &caller.actor).await?;
     removed.then_some(StatusCode::NO_CONTENT).ok_or_else(Problem::not_found)
 }
 

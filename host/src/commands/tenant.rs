@@ -22,7 +22,7 @@ enum What {
     List(Listing),
     /// Show what holds for a tenant
     Show(Named),
-    /// Forget what is set for a tenant, and revoke its tokens
+    /// Forget a tenant: what is set for it, its tokens, secrets, uploads and entries
     Rm(Named),
 }
 
@@ -76,8 +76,10 @@ impl Tenants {
             }
             What::Rm(Named { tenant, store }) => {
                 let store = store.open(store::Options::default()).await?;
-                if !tenants::remove(&*store.records, &tenant, &super::actor()).await? {
-                    bail!("nothing is set for {tenant}, and it has no tokens");
+                if !tenants::remove(&store, &tenant, &super::actor()).await? {
+                    bail!(
+                        "there is nothing of {tenant}: nothing is set, and it has no tokens, secrets or uploads"
+                    );
                 }
                 print::line(format!("removed {tenant}"));
             }

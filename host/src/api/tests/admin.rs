@@ -6,8 +6,9 @@ use serde_json::json;
 
 use super::Server;
 use crate::{
-    store::{Cause, Fate, Publication, Settlement},
-    task::QueueName,
+    api::tenants,
+    store::{Cause, Change, Entry, Fate, Publication, Settlement, Table},
+    task::{Bucket, KeyValueQuery, QueueName, Tenant},
     tenant::Scope,
 };
 
@@ -201,6 +202,40 @@ async fn a_tenant_that_is_removed_has_no_tokens() {
     assert_eq!(ask(&operator, Method::DELETE, "/v1/tenants/acme").await, 204);
     tokio::time::sleep(crate::api::access::FRESH).await;
     assert_eq!(ask(&acme, Method::GET, "/v1/tasks/x").await, 401);
+}
+
+#[tokio::test]
+async fn who_gets_the_name_of_a_tenant_that_was_removed_finds_nothing_of_it() {
+    let server = Server::start().await;
+    let (store, acme) = (&server.store, Tenant::new("acme").unwrap());
+    let mut keys = Vec::new();
+    for table in [Table::Secrets, Table::Plugins, Table::Versions] {
+        for key in ["acme/x", "acme2/x", "-/x"] {
+            keys.push((table, key));
+            let change = Change { table, key: key.to_owned(), was: None, value: Some("{}".to_owned()) };
+            let entry = Entry {
+                at: jiff::Timestamp::now(),
+                actor: "test".to_owned(),
+                action: "set".to_owned(),
+                tenant: Tenant::DEFAULT,
+                subject: key.to_owned(),
+                digest: None,
+                detail: None,
+            };
+            store.records.change(&[change], &entry).await.unwrap().unwrap();
+        }
+    }
+    let entry = KeyValueQuery::Change(vec![("k".to_owned(), Some(Bytes::from("v")))]);
+    let bucket = Bucket { tenant: acme.clone(), name: "b".to_owned() };
+    store.keyvalue.keyvalue(&bucket, 1_000, &entry).await.unwrap();
+
+    assert!(tenants::remove(store, &acme, "test").await.unwrap());
+    for (table, key) in keys {
+        let is_there = store.records.record(table, key).await.unwrap().is_some();
+        assert_eq!(is_there, !key.starts_with("acme/"), "{table:?} {key}");
+    }
+    assert_eq!(store.keyvalue.keyvalue_used(&acme).await.unwrap(), 0);
+    assert!(!tenants::remove(store, &acme, "test").await.unwrap());
 }
 
 #[tokio::test]
