@@ -287,6 +287,7 @@ fn start(wat: &str, task: &Task, limits: TimeLimits, options: Options) -> Run {
     let call = Call {
         request: Arc::new(request.expect("it is a message")),
         limits,
+        memory: None,
         progress: Arc::new(|_, _| Box::pin(async { Ok(()) })),
         outbox: Arc::new(Nowhere),
         access: Arc::new(Access::none(Tenant::DEFAULT, "app", &Refusals::default())),

@@ -157,6 +157,7 @@ pub fn call(request: &Arc<Request>) -> Call {
     Call {
         request: request.clone(),
         limits: TimeLimits { hard: Duration::from_secs(60), soft: None, cpu: Duration::from_secs(60) },
+        memory: None,
         progress: Arc::new(|_, _| Box::pin(async { Ok(()) })),
         outbox: Arc::new(Nowhere),
         access: ACCESS.clone(),

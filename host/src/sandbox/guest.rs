@@ -71,7 +71,7 @@ impl Guest {
         let guest = Self {
             wasi: None,
             stdio,
-            limiter: Limiter::new(options.memory),
+            limiter: Limiter::new(call.memory.map_or(options.memory, |memory| memory.min(options.memory))),
             request: call.request,
             progress: call.progress,
             outbox: call.outbox,

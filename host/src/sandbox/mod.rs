@@ -213,6 +213,8 @@ pub struct Call {
     pub request: Arc<Request>,
     /// When it is stopped.
     pub limits: TimeLimits,
+    /// Most memory, in bytes, if that is less than the sandbox allows.
+    pub memory: Option<usize>,
     /// Where its progress goes.
     pub progress: ProgressSink,
     /// Where what it sends goes.

@@ -254,6 +254,7 @@ async fn run(
     let call = Call {
         request: request.clone(),
         limits: limits(worker, entry, request),
+        memory: entry.options().memory_limit,
         progress: progress_sink(worker.clone(), request.clone()),
         outbox: life.outbox(),
         access: worker.accesses.of(&request.tenant, &entry.plugin),

@@ -65,7 +65,7 @@ impl Work {
         let mut size = 0;
         let mut all = Run::of_nothing();
         for args in each {
-            let Call { request, limits, progress, outbox, access } = &call;
+            let Call { request, limits, memory, progress, outbox, access } = &call;
             let request = Request {
                 args: args.clone(),
                 kwargs: RawValue::from_string("{}".to_owned()).expect("it is JSON"),
@@ -78,7 +78,8 @@ impl Work {
                 cpu: limits.cpu.saturating_sub(all.cpu),
             };
             let (progress, outbox, access) = (progress.clone(), outbox.clone(), access.clone());
-            let call = Call { request: Arc::new(request), limits, progress, outbox, access };
+            let (request, memory) = (Arc::new(request), *memory);
+            let call = Call { request, limits, memory, progress, outbox, access };
             let run = plugin.program.run(*function, call).await;
             all.add(&run);
             match run.outcome {

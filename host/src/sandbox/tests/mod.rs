@@ -66,6 +66,7 @@ fn call_with(args: Value, kwargs: Value) -> Call {
     Call {
         request: Arc::new(request),
         limits,
+        memory: None,
         progress: Arc::new(|_, _| Box::pin(async { Ok(()) })),
         outbox: Arc::new(Nowhere),
         access: Arc::new(Access::none(Tenant::DEFAULT, "app", &Refusals::default())),

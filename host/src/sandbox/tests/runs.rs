@@ -174,3 +174,23 @@ async fn more_runs_than_slots_all_succeed() {
         assert_eq!(run.await.unwrap(), json!(7));
     }
 }
+
+#[tokio::test]
+async fn a_call_may_allow_less_memory_than_the_sandbox_but_not_more() {
+    let grow =
+        r#"(module (memory 1) (func (export "f") (param i32) (result i32) (memory.grow (local.get 0))))"#;
+    let program = load(grow);
+    for (memory, pages, expected) in [
+        (None, 2047, 1),
+        (None, 2048, -1),
+        (Some(2 << 20), 31, 1),
+        (Some(2 << 20), 32, -1),
+        (Some(1 << 30), 2047, 1),
+        (Some(1 << 30), 2048, -1),
+    ] {
+        let run = program.run(0, Call { memory, ..call(json!([pages])) }).await;
+        assert_eq!(value(&run), json!(expected), "{pages} pages more, {memory:?}");
+    }
+    let run = program.run(0, Call { memory: Some(1), ..call(json!([0])) }).await;
+    assert!(exception(&run).contains("MemoryError"), "it begins with more: {}", exception(&run));
+}
