@@ -25,6 +25,10 @@ const LEAST_COST: Duration = Duration::from_micros(20);
 /// anew with every turn, and nobody is to wait because others began what is long.
 const LONGEST_EXPECTED: Duration = Duration::from_millis(10);
 
+/// How much a tenant's tasks that are ready to compute may have before them, for each that can compute at once. With more of them
+/// in flight nothing would be done sooner, and whoever comes next would find no slot.
+const ENOUGH: Duration = Duration::from_millis(100);
+
 /// How far a tenant may fall behind the one that is served, so that what it could have had, while its tasks slept, does not become
 /// a debt of the others.
 const MOST_LAG: Duration = Duration::from_millis(100);
@@ -84,7 +88,8 @@ pub struct Shares<W> {
     members: Vec<Member<W>>,
     /// What whoever was served last had spent.
     clock: u64,
-    /// How many more may compute now.
+    /// How many may compute at once, and how many more may now.
+    all_turns: usize,
     turns: usize,
     /// Whether the last plan left somebody out.
     held_back: bool,
@@ -100,6 +105,8 @@ struct Member<W> {
     /// What one of its tasks costs, from the last ones.
     expected: Duration,
     in_flight: usize,
+    /// How many of them have not asked for a turn yet.
+    fresh: usize,
     /// Whether there was more to take when it was last looked at.
     waiting: bool,
     last_taken: Option<Duration>,
@@ -118,8 +125,10 @@ impl<W> Member<W> {
             tenant,
             terms: None,
             spent,
-            expected: LEAST_COST,
+            // As long as nothing is known, little is taken at a time.
+            expected: LONGEST_EXPECTED,
             in_flight: 0,
+            fresh: 0,
             waiting: false,
             last_taken: None,
             meter: Meter::default(),
@@ -162,7 +171,7 @@ impl<W> Member<W> {
 impl<W> Shares<W> {
     /// Nobody yet; so many may compute at once.
     pub fn new(turns: usize) -> Self {
-        Self { members: Vec::new(), clock: 0, turns, held_back: false }
+        Self { members: Vec::new(), clock: 0, all_turns: turns, turns, held_back: false }
     }
 
     /// From now on these are served, on these terms; answers their seats, in the same order.
@@ -197,8 +206,8 @@ impl<W> Shares<W> {
     }
 
     /// How `most` messages are to be taken when so many `slots` are there in all, whoever comes first being first. Who is not
-    /// named may have no more now.
-    pub fn plan(&mut self, most: usize, slots: usize, now: Duration) -> Vec<Portion> {
+    /// named may have no more now. Nobody has more than `ready` tasks that wait for a turn: those of others come behind them.
+    pub fn plan(&mut self, most: usize, ready: usize, slots: usize, now: Duration) -> Vec<Portion> {
         let is_over = |member: &Member<W>| {
             let quota = member.terms.and_then(|terms| terms.cpu_per_minute);
             quota.is_some_and(|quota| member.meter.spent(now) >= quota)
@@ -216,6 +225,8 @@ impl<W> Shares<W> {
             if member.terms.is_none() {
                 continue;
             }
+            let ready = self.enough(member).min(ready).saturating_sub(member.fresh + member.line.len());
+            let room = room.min(ready);
             if room == 0 || over[seat] {
                 self.held_back = true;
                 continue;
@@ -263,6 +274,12 @@ impl<W> Shares<W> {
         })
     }
 
+    /// How many tasks that are ready keep everything busy.
+    fn enough(&self, member: &Member<W>) -> usize {
+        let one = member.expected.max(LEAST_COST);
+        2 * self.all_turns + (ENOUGH.as_nanos() * self.all_turns as u128 / one.as_nanos()) as usize
+    }
+
     /// So many messages were taken of a portion. `all` says that the take brought as many as it could, so that there may be more
     /// of everything.
     pub fn took(&mut self, portion: Portion, count: usize, all: bool, now: Duration) {
@@ -274,6 +291,7 @@ impl<W> Shares<W> {
             }
             member.last_taken = Some(now);
             member.in_flight += count;
+            member.fresh += count;
             self.clock = clock.max(member.spent);
         }
         let is_unknown = all && portion.share == 0 && count == 0;
@@ -282,10 +300,12 @@ impl<W> Shares<W> {
         }
     }
 
-    /// A task has ended that computed for so long in all. True if somebody who was left out may be taken from now.
-    pub fn ended(&mut self, seat: Seat, computed: Duration) -> bool {
+    /// A task has ended that computed for so long in all; whether it ever asked for a turn. True if somebody who was left out may be
+    /// taken from now.
+    pub fn ended(&mut self, seat: Seat, computed: Duration, has_asked: bool) -> bool {
         let member = &mut self.members[seat.0];
         member.in_flight -= 1;
+        member.fresh -= usize::from(!has_asked);
         let uncharged = LEAST_COST.saturating_sub(computed);
         member.spent = member.spent.saturating_add(member.price(uncharged));
         member.expected = (member.expected * 7 + computed + uncharged) / 8;
@@ -300,9 +320,11 @@ impl<W> Shares<W> {
         self.members.iter().filter(is_busy).count()
     }
 
-    /// A task can compute. True if it may at once; else it is kept as `waiter` until [`Shares::done`] answers it.
-    pub fn ask(&mut self, seat: Seat, now: Duration, waiter: impl FnOnce() -> W) -> bool {
+    /// A task can compute, perhaps for the first time. True if it may at once; else it is kept as `waiter` until [`Shares::done`]
+    /// answers it.
+    pub fn ask(&mut self, seat: Seat, is_first: bool, now: Duration, waiter: impl FnOnce() -> W) -> bool {
         let member = &mut self.members[seat.0];
+        member.fresh -= usize::from(is_first);
         member.spent = member.spent.max(self.clock.saturating_sub(member.price(MOST_LAG)));
         if self.turns == 0 {
             member.line.push_back(waiter());
@@ -324,6 +346,12 @@ impl<W> Shares<W> {
             other.computing > 0 && other.spent >= member.spent && turn >= LEAST_TURN
         };
         member.computing == 0 && member.line.len() == 1 && self.members.iter().any(is_ahead)
+    }
+
+    /// Whether somebody who was left out may be taken from, now that one more has its turn.
+    pub fn has_room(&self, seat: Seat) -> bool {
+        let member = &self.members[seat.0];
+        self.held_back && member.waiting && member.fresh + member.line.len() < self.all_turns
     }
 
     /// A task has computed for this time, and its turn goes to the one that is answered, if anybody waits.

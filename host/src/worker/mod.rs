@@ -253,9 +253,10 @@ impl Worker {
             match taken {
                 Ok(Taken { deliveries, more, revision, now }) => {
                     outage.over();
-                    if let Some(plan) = &plan {
-                        self.shares.took(plan, &deliveries, more);
-                    }
+                    let more = match &plan {
+                        Some(plan) => self.shares.took(plan, &deliveries, more),
+                        None => more,
+                    };
                     if !deliveries.is_empty() {
                         self.clock.set(now);
                     }

@@ -84,6 +84,8 @@ struct Member {
     seat: Seat,
     /// How long its task has computed, in nanoseconds.
     computed: AtomicU64,
+    /// Whether it has asked for a turn.
+    has_asked: AtomicBool,
 }
 
 impl Shares {
@@ -117,8 +119,11 @@ impl Shares {
         let mut rules = self.rules();
         let crowded = rules.busy(now, LATELY) > 1;
         self.crowded.store(crowded, Ordering::Relaxed);
-        let most = if crowded { most.min(MOST_AT_ONCE) } else { most };
-        let portions = rules.plan(most, slots, now);
+        let (most, ready) = match crowded {
+            true => (most.min(MOST_AT_ONCE), 2 * MOST_AT_ONCE),
+            false => (most, usize::MAX),
+        };
+        let portions = rules.plan(most, ready, slots, now);
         drop(rules);
         Some(Plan { served, most, portions })
     }
@@ -128,8 +133,8 @@ impl Shares {
         self.crowded.load(Ordering::Relaxed)
     }
 
-    /// Notes what was taken as planned.
-    pub fn took(&self, plan: &Plan, deliveries: &[Delivery], more: bool) {
+    /// Notes what was taken as planned. Answers whether another plan may find more at once.
+    pub fn took(&self, plan: &Plan, deliveries: &[Delivery], more: bool) -> bool {
         let mut counts = HashMap::new();
         for delivery in deliveries {
             if let Some(seat) = plan.served.seats.get(&delivery.queue) {
@@ -137,9 +142,14 @@ impl Shares {
             }
         }
         let (now, mut rules) = (self.start.elapsed(), self.rules());
+        let mut again = more;
         for portion in &plan.portions {
-            rules.took(*portion, counts.get(&portion.seat).copied().unwrap_or(0), more, now);
+            let count = counts.get(&portion.seat).copied().unwrap_or(0);
+            rules.took(*portion, count, more, now);
+            // Whether it may have more now is for the next plan to say: nothing is told of the arrivals of who may not.
+            again |= count >= portion.most;
         }
+        again
     }
 
     /// Waits until somebody who was left out of this plan may have more; for ever if nobody was.
@@ -244,7 +254,8 @@ impl Slot {
 
     /// The slot of a task of this tenant.
     pub fn shared(slot: OwnedSemaphorePermit, shares: Arc<Shares>, seat: Seat) -> Self {
-        let member = Member { shares, seat, computed: AtomicU64::new(0) };
+        let (computed, has_asked) = (AtomicU64::new(0), AtomicBool::new(false));
+        let member = Member { shares, seat, computed, has_asked };
         Self { _slot: slot, member: Some(member) }
     }
 
@@ -272,7 +283,7 @@ impl Slot {
 impl Drop for Member {
     fn drop(&mut self) {
         let computed = Duration::from_nanos(*self.computed.get_mut());
-        if self.shares.rules().ended(self.seat, computed) {
+        if self.shares.rules().ended(self.seat, computed, *self.has_asked.get_mut()) {
             self.shares.freed.notify_one();
         }
     }
@@ -293,7 +304,7 @@ struct Turn<'a> {
 impl Line<'_> {
     /// Whether it is this one's turn; if not, it will be woken.
     fn has_turn(&mut self, program: &Program, context: &Context<'_>) -> bool {
-        let Member { shares, seat, .. } = self.member;
+        let Member { shares, seat, has_asked, .. } = self.member;
         if let Some(waiter) = &self.waiter {
             waiter.waker.lock().unwrap_or_else(PoisonError::into_inner).clone_from(context.waker());
             // After the waker is there: whoever gives the turn wakes this one or the one before, never nobody.
@@ -304,16 +315,21 @@ impl Line<'_> {
             return has_turn;
         }
         let now = shares.start.elapsed();
+        let is_first = !has_asked.swap(true, Ordering::Relaxed);
         let mut rules = shares.rules();
         let waiter = &mut self.waiter;
-        let has_turn = rules.ask(*seat, now, || {
+        let has_turn = rules.ask(*seat, is_first, now, || {
             let waker = Mutex::new(context.waker().clone());
             waiter.insert(Arc::new(Waiter { has_turn: AtomicBool::new(false), waker })).clone()
         });
         let interrupt = !has_turn && rules.should_interrupt(*seat, now);
+        let has_room = is_first && rules.has_room(*seat);
         drop(rules);
         if interrupt {
             program.interrupt_all();
+        }
+        if has_room {
+            shares.freed.notify_one();
         }
         has_turn
     }

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BinaryHeap, HashSet},
 };
 
 use super::*;
@@ -41,6 +41,8 @@ struct World {
     /// Tasks in flight: the tenant, what is left to compute, and since when its message is there.
     tasks: BTreeMap<usize, (usize, Duration, Duration)>,
     next_task: usize,
+    /// Those in flight that have asked for a turn.
+    asked: HashSet<usize>,
     /// On each core a task, since when, and a number that tells this time from others.
     cores: Vec<Option<(usize, Duration, usize)>>,
     turn: usize,
@@ -81,6 +83,7 @@ impl World {
             queues: vec![VecDeque::new(); count],
             tasks: BTreeMap::new(),
             next_task: 0,
+            asked: HashSet::new(),
             cores: vec![None; CORES],
             turn: 0,
             events: BinaryHeap::from([Reverse((Duration::ZERO, Event::Look))]),
@@ -152,7 +155,8 @@ impl World {
 
     fn ask(&mut self, task: usize) {
         let seat = self.seats[self.tasks[&task].0];
-        if self.shares.ask(seat, self.now, || task) {
+        let is_first = self.asked.insert(task);
+        if self.shares.ask(seat, is_first, self.now, || task) {
             let core = self.cores.iter().position(Option::is_none).expect("as many turns as cores");
             self.begin_turn(core, task);
         } else if self.shares.should_interrupt(seat, self.now) {
@@ -174,7 +178,8 @@ impl World {
         let (tenant, ..) = self.tasks.remove(&task).unwrap();
         self.in_flight[tenant] -= 1;
         self.done[tenant] += 1;
-        self.shares.ended(self.seats[tenant], self.loads[tenant].cpu);
+        self.asked.remove(&task);
+        self.shares.ended(self.seats[tenant], self.loads[tenant].cpu, true);
     }
 
     fn take(&mut self) {
@@ -183,7 +188,7 @@ impl World {
             if most == 0 {
                 return;
             }
-            let portions = self.shares.plan(most, self.slots, self.now);
+            let portions = self.shares.plan(most, 2 * BATCH, self.slots, self.now);
             let mut counts = vec![0; portions.len()];
             let mut left = most;
             for limit in [|portion: &Portion| portion.share, |portion: &Portion| portion.most] {
@@ -327,6 +332,18 @@ fn beside_a_flood_of_sleeping_tasks_there_is_a_slot() {
     let longest = world.waits[1].iter().max().unwrap();
     assert!(*longest < 20 * MS, "{longest:?}");
     assert_eq!(world.in_flight[0], 17, "one slot of eight is kept");
+}
+
+#[test]
+fn whoever_computes_for_long_holds_no_slots_that_it_cannot_use() {
+    let long = Load { cpu: 10 * SECOND, ..LOAD };
+    let mut world = World::new(100, &[long, Load { weight: 3, cpu: 10 * MS, ..LOAD }]);
+    world.flood(0, 1_000);
+    let computed = world.run(5 * SECOND);
+    assert!(computed[0] > 9.9 && world.in_flight[0] <= 30, "{computed:?}, {:?}", world.in_flight);
+    world.flood(1, 100_000);
+    let computed = world.run(20 * SECOND);
+    assert_shares(&computed, &world.loads);
 }
 
 #[test]
