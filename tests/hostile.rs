@@ -70,6 +70,16 @@ fn a_message_that_cannot_be_run_but_has_an_id_fails_and_the_next_task_runs() {
         ("arguments that are no list", changed(|m| m["body"] = body("[7, {}, {}]")), decode_error),
         ("a number JSON has no word for", changed(|m| m["body"] = body("[[NaN, 1], {}, {}]")), decode_error),
         (
+            "a number beyond all numbers",
+            changed(|m| m["body"] = body(r#"[[1e999, 1], {}, {"errbacks": [{"task": "x", "args": []}]}]"#)),
+            "FAILURE builtins.",
+        ),
+        (
+            "half a character",
+            changed(|m| m["body"] = body(r#"[["\ud800"], {}, {"errbacks": [{"task": "x", "args": []}]}]"#)),
+            "FAILURE builtins.",
+        ),
+        (
             "pickle",
             changed(|m| {
                 m["content-type"] = json!("application/x-python-serialize");

@@ -11,7 +11,7 @@ use super::{
     apply::{Caller, Sends, Surroundings},
     follow::{Failed, Follow, Setting, call_errbacks},
     result_tuple::ResultTuple,
-    signature::{Raw, Signature, as_list, raw, text},
+    signature::{Object, Raw, Signature, as_list, raw, text},
 };
 use crate::{
     protocol::{repr, result::exception_of},
@@ -103,6 +103,15 @@ fn leaves(tuple: &ResultTuple, ids: &mut Vec<String>) {
     }
 }
 
+/// What the errbacks of a chord's body are told of it, as it was written; not all of that can be read.
+#[derive(Serialize)]
+struct Told<'a> {
+    id: &'a TaskId,
+    task: &'a str,
+    args: &'a [Raw],
+    kwargs: &'a Object,
+}
+
 /// What comes after a chord's last part. `stored` are the endings of tasks that are [`missing`]. Fails only when what the part
 /// has left cannot be read; then there is nobody to be told.
 pub fn finish(
@@ -151,8 +160,7 @@ pub fn finish(
     let errbacks = as_list(body.option("link_error"));
     let errbacks: Vec<_> = errbacks.iter().filter_map(|errback| Signature::parse(errback).ok()).collect();
     let mut sends = Sends::by(caller());
-    let request =
-        raw(&serde_json::json!({"id": failed, "task": body.task, "args": body.args, "kwargs": body.kwargs}));
+    let request = raw(&Told { id: &failed, task: &body.task, args: &body.args, kwargs: &body.kwargs });
     let told = Failed { id: &failed, root_id: &root_id, request, failure: &failure };
     if let Err(error) = call_errbacks(&mut sends, errbacks, &told, setting) {
         tracing::warn!("the errbacks of chord {} are not called: {error}", chord.group);

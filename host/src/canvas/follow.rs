@@ -1,6 +1,8 @@
 //! What comes after a task has ended (celery-protocol.md, 4.3).
 
 use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::{
     GroupChange, InvalidCanvas,
@@ -13,7 +15,7 @@ use super::{
 };
 use crate::{
     protocol::message::Submission,
-    task::{ChordPart, Failure, Outcome, QueueName, Request, State, TaskId},
+    task::{ChordPart, Failure, Outcome, QueueName, Request, State, TaskId, TaskName},
 };
 
 /// What is committed together with the end of a task.
@@ -159,19 +161,33 @@ pub(super) fn call_errbacks(
     sends.apply(Signature::group(plain), std::slice::from_ref(&id), around())
 }
 
-/// What an errback is told of a request, by the names in Celery's own.
+/// What an errback is told of a request, by the names in Celery's own. What clients wrote is in it as they wrote it: not all that
+/// is JSON can be read, `1e999` and half a character among it.
+#[derive(Serialize)]
+struct Told<'a> {
+    id: &'a TaskId,
+    task: &'a TaskName,
+    args: &'a RawValue,
+    kwargs: &'a RawValue,
+    retries: u32,
+    root_id: &'a TaskId,
+    parent_id: Option<&'a TaskId>,
+    group: Option<&'a TaskId>,
+    headers: &'a RawValue,
+}
+
 fn told(request: &Request) -> Raw {
-    raw(&serde_json::json!({
-        "id": request.id,
-        "task": request.task,
-        "args": request.args,
-        "kwargs": request.kwargs,
-        "retries": request.retries,
-        "root_id": request.root_id,
-        "parent_id": request.parent_id,
-        "group": request.group_id,
-        "headers": request.headers,
-    }))
+    raw(&Told {
+        id: &request.id,
+        task: &request.task,
+        args: &request.args,
+        kwargs: &request.kwargs,
+        retries: request.retries,
+        root_id: &request.root_id,
+        parent_id: request.parent_id.as_ref(),
+        group: request.group_id.as_ref(),
+        headers: &request.headers,
+    })
 }
 
 impl Follow {

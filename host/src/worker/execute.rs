@@ -1,7 +1,7 @@
 //! The life of one task, from the bytes of its message to its settlement. Reads top to bottom.
 
 use std::{
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -54,7 +54,7 @@ pub(super) async fn execute(worker: Arc<Worker>, delivery: Delivery, slot: Slot,
         });
         match AssertUnwindSafe(life).catch_unwind().await {
             Ok(settled) => settled,
-            Err(_) => settlement(&worker, &tag, panicked(known.get()), known.get()),
+            Err(_) => after_panic(&worker, &tag, known.get()),
         }
     };
     fail_point::reach("task:ended");
@@ -92,6 +92,16 @@ fn settled_as(
         worker.events.ended(&end, signal, receipt);
     }
     end.report(settled.as_ref(), receipt);
+}
+
+/// What is committed after a panic. Where what comes after the task panics as well, it is left out: a message that is never settled is
+/// held for as long as the worker lives, and whoever waits for its result is never told.
+fn after_panic(worker: &Worker, tag: &Tag, life: Option<&Life>) -> (Option<Settlement>, End) {
+    let whole = AssertUnwindSafe(|| settlement(worker, tag, panicked(life), life));
+    catch_unwind(whole).unwrap_or_else(|_| {
+        let end = panicked(life);
+        (end.settlement(tag.clone(), Follow::default(), None), end)
+    })
 }
 
 /// What is committed for an end: with all that comes after it.

@@ -1,8 +1,14 @@
 //! What workflows come to. The expected results are those of Celery's own worker.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::World;
+use crate::{
+    canvas::{Sent, Setting, Workflow, after},
+    protocol::message::{MessageLimits, decode},
+    task::{Exception, Failure, Outcome, QueueName, Tenant},
+};
 
 fn s(task: &str, args: Value) -> Value {
     json!({"task": task, "args": args})
@@ -408,4 +414,20 @@ fn a_chord_that_nobody_counts_is_unlocked_by_a_task_that_looks_for_its_results()
         (outcome(&world).0.as_str(), &outcome(&world).1["exc_type"]),
         ("FAILURE", &json!("ChordError"))
     );
+}
+
+#[test]
+fn what_can_be_no_number_and_no_text_is_told_as_it_was_written() {
+    let embed = r#"{"errbacks": [{"task": "note", "args": [], "kwargs": {}, "options": {}}]}"#;
+    let body = format!(r#"[[1e999, "\ud800"], {{"x": -1e999}}, {embed}]"#);
+    let headers = json!({"task": "f", "id": "i"});
+    let message = json!({"headers": headers, "properties": {}, "body": body}).to_string();
+    let request = decode(message.as_bytes(), Tenant::DEFAULT, &MessageLimits::default()).unwrap();
+    let workflow = Workflow::of(&request).unwrap();
+    let failure = Failure::without_traceback(Exception::builtin("ValueError", "no"));
+    let queue = QueueName::new("celery").unwrap();
+    let setting = Setting { queue: &queue, now: Timestamp::UNIX_EPOCH, takes_several: &|_| true };
+    let follow = after(&request, &workflow, &Outcome::Failure(failure), Sent::default(), setting).unwrap();
+    let told = follow.sends[0].args.get();
+    assert!(told.contains(r#""args":[1e999, "\ud800"],"kwargs":{"x": -1e999}"#), "{told}");
 }
