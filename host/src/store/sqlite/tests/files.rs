@@ -78,7 +78,7 @@ async fn a_file_of_a_later_version_is_refused_and_left_as_it_is() {
     later.pragma_update(None, "user_version", 99).unwrap();
     let told = refused(&file).await;
     assert!(
-        told.contains("its schema is version 99 and this host knows 4; use a host at least as new"),
+        told.contains("its schema is version 99 and this host knows 5; use a host at least as new"),
         "{told}"
     );
     assert_eq!(later.query_row("PRAGMA user_version", (), |row| row.get::<_, i64>(0)).unwrap(), 99);
