@@ -270,7 +270,9 @@ async fn run(
         access: worker.accesses.of(&request.tenant, &entry.plugin),
     };
     // That it runs is told while it does, so that no task waits for it; and before its end can be told.
-    let run = slot.in_turn(&entry.plugin.program, work.run(call));
+    // Pinned, so that it is not moved on: it is large.
+    let guest = pin!(work.run(call));
+    let run = slot.in_turn(&entry.plugin.program, guest);
     let run = pin!(async { tokio::join!(tell_started(worker, entry, request), run).1 });
     tokio::select! {
         // What ends at once needs no ear for the rest.
